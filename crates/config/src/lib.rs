@@ -1,0 +1,1 @@
+//! crio.conf: options, drop-ins, checks

@@ -1,0 +1,1 @@
+//! The pod monitor: stdio, logs, terminals, exec, exit codes, OOM

@@ -1,0 +1,1 @@
+//! CNI plugins, the built-in bridge network and host ports

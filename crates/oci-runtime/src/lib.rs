@@ -1,0 +1,1 @@
+//! The engine's own OCI runtime: one single-threaded program per verb

@@ -1,0 +1,1 @@
+//! Sandboxes and containers: states, drivers, ledger, restore

@@ -1,0 +1,3 @@
+//! OCI specs, cgroups, namespaces, handlers and the launch of monitors.
+
+pub mod config;

@@ -1,0 +1,1 @@
+//! The containers/storage overlay store, shared with podman and skopeo

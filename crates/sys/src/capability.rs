@@ -1,0 +1,1 @@
+//! Linux capability numbers and names, and setting the five sets of the calling thread.

@@ -1,0 +1,1 @@
+//! `clone3` for single-threaded programs.

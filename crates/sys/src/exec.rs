@@ -1,0 +1,1 @@
+//! Replacing the process image, and process-wide settings just before it.

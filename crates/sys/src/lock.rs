@@ -1,0 +1,1 @@
+//! Open-file-description locks that exclude the fcntl locks of containers/storage.

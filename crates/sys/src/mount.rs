@@ -1,0 +1,1 @@
+//! Mount system calls rustix lacks: `mount_setattr`, `open_tree_attr`.

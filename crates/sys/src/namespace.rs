@@ -1,0 +1,1 @@
+//! Entering and pinning namespaces from threads of their own.

@@ -1,0 +1,1 @@
+//! Process descriptors: exit information after the fact (`PIDFD_GET_INFO`).

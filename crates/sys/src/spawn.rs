@@ -1,0 +1,1 @@
+//! Starting children with exactly the descriptors they need.

@@ -1,0 +1,1 @@
+//! A minimal blocking D-Bus client for systemd units

@@ -1,0 +1,1 @@
+//! Fakes at process boundaries and scratch environments for tests

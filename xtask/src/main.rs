@@ -1,0 +1,2 @@
+//! Build, generate, test, measure.
+fn main() {}
