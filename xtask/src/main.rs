@@ -1,2 +1,52 @@
-//! Build, generate, test, measure.
-fn main() {}
+//! Build, generate, demonstrate, test, measure: `cargo xtask <verb>`.
+
+mod bench;
+mod build;
+mod demo;
+mod gen_api;
+mod test;
+mod tools;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Build, demonstrate, test and measure the engine")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the engine's programs into target/release.
+    Build,
+    /// Build the engine and run a pod with it on private directories.
+    Demo,
+    /// Install what the tests need and run all of them.
+    Test {
+        /// Leave out the tests that need the built engine.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Measure CRI engines side by side.
+    Bench(bench::Arguments),
+    /// Generate the CRI code from the proto.
+    Gen {
+        /// Only compare with what is committed.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    match Arguments::parse().verb {
+        Verb::Build => build::run(&root).map(|programs| println!("{}", programs.display())),
+        Verb::Demo => build::run(&root).and_then(|programs| demo::run(&programs)),
+        Verb::Test { quick } => test::run(&root, quick),
+        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Gen { check } => gen_api::run(&root, check),
+    }
+}

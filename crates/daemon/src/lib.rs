@@ -1,1 +1,16 @@
-//! Composition of the daemon: configuration to running server
+//! Composition of the daemon: configuration in, running server out.
+//!
+//! `build.rs` makes every part from its section of the configuration, `serve.rs` answers the socket, `shutdown.rs` says
+//! when to end. Containers do not need the daemon: it can stop and come back at any time.
+
+mod build;
+mod error;
+pub mod logging;
+mod router;
+mod serve;
+mod shutdown;
+
+pub use build::{Programs, build};
+pub use error::Error;
+pub use serve::{Listener, serve};
+pub use shutdown::Shutdown;

@@ -1,1 +1,37 @@
-//! Image references, registries, credentials, policies and pulls
+//! Images: references, registries, credentials, policies, pulls and imports.
+//!
+//! [`Images`] is the handle that the rest of the engine uses; its verbs are one file each: `pull`, `list`, `status`,
+//! `remove`, `import`. What registries, users and images send is bounded and verified before anything is made of it.
+
+mod auth;
+mod config;
+mod error;
+mod images;
+mod import;
+mod list;
+mod manifest;
+mod platform;
+mod policy;
+mod pull;
+mod reference;
+mod registries;
+mod registry;
+mod remove;
+mod status;
+
+pub use auth::{AuthConfig, AuthError, AuthFiles, Credentials};
+pub use config::{ConfigError, ImageConfig};
+pub use error::{Error, PullReason};
+pub use images::{FsUsage, ImageServiceConfig, Images};
+pub use import::LayoutError;
+pub use list::ImageSummary;
+pub use manifest::ManifestError;
+pub use platform::Platform;
+pub use policy::{PolicyError, PolicyPaths};
+pub use pull::PullRequest;
+pub use pull::error::PullError;
+pub use pull::progress::PullProgress;
+pub use reference::{Parsed, Reference, ReferenceError, ShortName};
+pub use registries::{PullSource, Registries, RegistriesError, RegistriesPaths, ShortNameMode};
+pub use registry::{RegistryError, RetryPolicy};
+pub use status::ResolvedImage;

@@ -26,7 +26,7 @@ pub fn write(dir: impl AsFd, name: &str, content: &[u8], mode: u32, durability: 
         .and_then(|()| rustix::fs::renameat(dir, &temporary, dir, name).map_err(io::Error::from));
     if let Err(error) = result {
         // The temporary file may not exist; the write's own error is the one that matters.
-        drop(rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()));
+        rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()).ok();
         return Err(error);
     }
     if durability == Durability::Synced {

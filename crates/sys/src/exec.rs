@@ -1,1 +1,100 @@
 //! Replacing the process image, and process-wide settings just before it.
+
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// Replaces the process image by the program at `path`; returns only when that failed.
+pub fn execve(path: &CStr, argv: &[CString], envp: &[CString]) -> io::Error {
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    // SAFETY: `path` and every element are NUL-terminated strings borrowed for the call; both arrays end in null.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Replaces the process image by the open file `program`; returns only when that failed.
+pub fn execve_fd(program: BorrowedFd<'_>, argv: &[CString], envp: &[CString]) -> io::Error {
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    // SAFETY: the empty path and every element are NUL-terminated strings borrowed for the call; both arrays end in
+    // null; AT_EMPTY_PATH makes the kernel use the descriptor itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Ends the process at once: no destructors, no exit handlers. For the child of a clone.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Marks every descriptor from `first` on close-on-exec (Linux 5.11).
+///
+/// # Errors
+/// The error of `close_range`.
+pub fn cloexec_from(first: u32) -> io::Result<()> {
+    // SAFETY: no pointers; CLOEXEC changes a flag and closes nothing, so no owned descriptor becomes invalid.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the descriptor number is open in this process.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no pointer and changes nothing; a number that is not open gives EBADF.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Takes over a descriptor that the caller of this program passed by number.
+///
+/// # Errors
+/// `EBADF` when it is not open. Standard streams are refused as `InvalidInput`, they belong to the standard library.
+pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: F_DUPFD_CLOEXEC takes no pointer; the result is a new descriptor that nobody else owns.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `copy` was just made and is owned by nobody.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Sets the execution domain (`personality(2)`): 0 for 64-bit Linux, 8 for 32-bit.
+///
+/// # Errors
+/// The error of the call.
+pub fn set_personality(domain: u32) -> io::Result<()> {
+    // SAFETY: takes an integer.
+    if unsafe { libc::personality(domain.into()) } >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_streams_and_closed_numbers_are_not_taken() {
+        assert!(take_inherited(1).is_err());
+        assert_eq!(take_inherited(1 << 20).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert!(!is_open(1 << 20));
+    }
+
+    #[test]
+    fn a_failed_exec_returns_its_error() {
+        assert_eq!(execve(c"/nonexistent/program", &[], &[]).raw_os_error(), Some(libc::ENOENT));
+    }
+}

@@ -1,1 +1,5 @@
-//! Fakes at process boundaries and scratch environments for tests
+//! What demonstrations, tests and measurements share: home-made images and a running engine of their own.
+
+pub mod engine;
+pub mod layout;
+pub mod leftovers;

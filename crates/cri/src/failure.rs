@@ -1,0 +1,134 @@
+//! From failures to gRPC codes, once.
+//!
+//! The kubelet recognises four failures by the beginning of their message (cri-api, `pkg/errors`), and strips the code
+//! from a pull's failure only when it is `Unknown`; those keep exactly that form.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use ochre_types::ErrorKind;
+use tonic::{Code, Status};
+
+/// Everything that can go wrong behind an RPC.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A pod or container operation failed.
+    #[error(transparent)]
+    Pod(#[from] ochre_pod::Error),
+    /// A pod or container operation that several callers waited for failed.
+    #[error(transparent)]
+    Shared(#[from] Arc<ochre_pod::Error>),
+    /// The image service failed.
+    #[error(transparent)]
+    Image(#[from] ochre_image::Error),
+    /// The request lacks a field.
+    #[error("{field} is missing in the request")]
+    Missing {
+        /// Which field.
+        field: &'static str,
+    },
+    /// A field has a value that can never work.
+    #[error("{field} {value} is invalid: {reason}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// Its value, shortened.
+        value: String,
+        /// What would be right.
+        reason: &'static str,
+    },
+}
+
+impl Failure {
+    /// A field with a bad value.
+    pub(crate) fn invalid(field: &'static str, value: impl ToString, reason: &'static str) -> Self {
+        Self::Invalid { field, value: value.to_string().chars().take(80).collect(), reason }
+    }
+
+    fn pod(&self) -> Option<&ochre_pod::Error> {
+        match self {
+            Self::Pod(error) => Some(error),
+            Self::Shared(error) => Some(error),
+            Self::Image(_) | Self::Missing { .. } | Self::Invalid { .. } => None,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Pod(error) => error.kind(),
+            Self::Shared(error) => error.kind(),
+            Self::Image(error) => error.kind(),
+            Self::Missing { .. } | Self::Invalid { .. } => ErrorKind::InvalidArgument,
+        }
+    }
+
+    /// The word that clients look for at the beginning of the message.
+    fn agreed_word(&self) -> Option<&'static str> {
+        if let Self::Image(error) = self {
+            return error.agreed_word();
+        }
+        match self.pod()? {
+            ochre_pod::Error::Spec(error) => error.agreed_word(),
+            ochre_pod::Error::Image(error) => error.agreed_word(),
+            _ => None,
+        }
+    }
+
+    /// The message with its causes, each once.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let next = cause.to_string();
+            if !text.contains(&next) {
+                text.push_str(": ");
+                text.push_str(&next);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let text = failure.text();
+        if let Some(word) = failure.agreed_word() {
+            return Status::new(Code::Unknown, format!("{word}: {text}"));
+        }
+        Status::new(code(failure.kind()), text)
+    }
+}
+
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::InvalidArgument => Code::InvalidArgument,
+        ErrorKind::FailedPrecondition => Code::FailedPrecondition,
+        ErrorKind::Denied => Code::PermissionDenied,
+        ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Timeout => Code::DeadlineExceeded,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Internal => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_field_is_an_invalid_argument_that_names_the_field() {
+        let status = Status::from(Failure::Missing { field: "config.metadata" });
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "config.metadata is missing in the request");
+    }
+
+    #[test]
+    fn an_unknown_container_is_not_found_and_named() {
+        let status = Status::from(Failure::from(ochre_pod::Error::NoSuchContainer { id: "abc".into() }));
+        assert_eq!(status.code(), Code::NotFound);
+        assert!(status.message().contains("abc"));
+    }
+}

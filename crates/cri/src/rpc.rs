@@ -1,0 +1,10 @@
+//! The verbs: check, translate, hand over.
+//!
+//! What CRI asks of a verb beyond the engine's own rules is decided here: an unknown id is success for stop and remove,
+//! an empty list for a filter, and `NotFound` for everything else.
+
+pub(crate) mod container;
+pub(crate) mod image;
+pub(crate) mod node;
+pub(crate) mod sandbox;
+pub(crate) mod stats;

@@ -1,0 +1,74 @@
+//! The image verbs.
+
+use ochre_cri_api as api;
+use ochre_image::{Credentials, PullRequest};
+use ochre_types::Secret;
+
+use crate::failure::Failure;
+use crate::service::Service;
+use crate::translate;
+
+fn reference(image: Option<api::ImageSpec>) -> Result<String, Failure> {
+    image.map(|spec| spec.image).filter(|name| !name.is_empty()).ok_or(Failure::Missing { field: "image" })
+}
+
+pub(crate) async fn list(service: &Service, request: api::ListImagesRequest) -> Result<api::ListImagesResponse, Failure> {
+    let wanted = request.filter.and_then(|filter| filter.image).map(|spec| spec.image).unwrap_or_default();
+    let images = match wanted.as_str() {
+        "" => service.images.list().await?,
+        name => service.images.status(name).await?.into_iter().collect(),
+    };
+    Ok(api::ListImagesResponse { images: images.iter().map(translate::image::summary).collect() })
+}
+
+pub(crate) async fn status(
+    service: &Service,
+    request: api::ImageStatusRequest,
+) -> Result<api::ImageStatusResponse, Failure> {
+    let name = reference(request.image)?;
+    let mut info = std::collections::BTreeMap::new();
+    // An unknown image is an empty answer, not a failure.
+    let Some(image) = service.images.status(&name).await? else {
+        return Ok(api::ImageStatusResponse { image: None, info });
+    };
+    if request.verbose {
+        let config = service.images.config_json(&image.id).await?;
+        info.insert("info".to_owned(), translate::image::verbose(&image, &config));
+    }
+    Ok(api::ImageStatusResponse { image: Some(translate::image::summary(&image)), info })
+}
+
+pub(crate) async fn pull(service: &Service, request: api::PullImageRequest) -> Result<api::PullImageResponse, Failure> {
+    let api::PullImageRequest { image, auth, sandbox_config } = request;
+    let namespace = sandbox_config.and_then(|config| config.metadata).map(|metadata| metadata.namespace);
+    let id = service
+        .images
+        .pull(PullRequest { reference: reference(image)?, credentials: auth.map(credentials), namespace })
+        .await?;
+    Ok(api::PullImageResponse { image_ref: id.to_string() })
+}
+
+fn credentials(auth: api::AuthConfig) -> Credentials {
+    let api::AuthConfig { username, password, auth, server_address, identity_token, registry_token } = auth;
+    Credentials {
+        username,
+        password: Secret::new(password),
+        auth: Secret::new(auth),
+        server_address,
+        identity_token: Secret::new(identity_token),
+        registry_token: Secret::new(registry_token),
+    }
+}
+
+pub(crate) async fn remove(
+    service: &Service,
+    request: api::RemoveImageRequest,
+) -> Result<api::RemoveImageResponse, Failure> {
+    service.images.remove(&reference(request.image)?).await?;
+    Ok(api::RemoveImageResponse {})
+}
+
+pub(crate) async fn fs_info(service: &Service, _: api::ImageFsInfoRequest) -> Result<api::ImageFsInfoResponse, Failure> {
+    let usage = translate::image::filesystem(&service.images.usage());
+    Ok(api::ImageFsInfoResponse { image_filesystems: vec![usage.clone()], container_filesystems: vec![usage] })
+}

@@ -1,0 +1,43 @@
+//! Kernel settings below `/proc/sys`, of the calling thread's network namespace.
+
+use std::io;
+use std::path::PathBuf;
+
+use ochre_types::ErrorKind;
+
+/// A setting could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set {} to {value}", .path.display())]
+pub struct SysctlError {
+    path: PathBuf,
+    value: &'static str,
+    #[source]
+    source: io::Error,
+}
+
+impl SysctlError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+            _ => ErrorKind::Internal,
+        }
+    }
+}
+
+/// Sets `key` (with slashes). Does not write what is already so: `/proc/sys` is read-only in many containers.
+pub(crate) fn set(key: &str, value: &'static str) -> Result<(), SysctlError> {
+    let path = PathBuf::from("/proc/sys").join(key);
+    if std::fs::read_to_string(&path).is_ok_and(|current| current.trim_end() == value) {
+        return Ok(());
+    }
+    std::fs::write(&path, value).map_err(|source| SysctlError { path, value, source })
+}
+
+/// Like [`set`], for a setting that the kernel may have been built without.
+pub(crate) fn set_if_present(key: &str, value: &'static str) -> Result<(), SysctlError> {
+    match set(key, value) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,9 @@
+//! The network of a node, as the engine uses it: in network namespaces of the tests' own, with real and fake plugins.
+//! Needs root.
+
+mod bridge;
+mod host_ports;
+mod plugins;
+mod real_plugins;
+mod scene;
+mod watching;

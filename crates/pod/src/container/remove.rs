@@ -1,0 +1,57 @@
+//! RemoveContainer, the story: intent → runtime state → root file system and layer → bundle → record and name gone.
+//!
+//! The driver has stopped the process before. Every step tolerates that it was done already.
+
+use std::sync::Arc;
+
+use ochre_sys::atomic::Durability;
+
+use super::Container;
+use super::state::{ContainerState, Event};
+use crate::disk::latest::ContainerPhase;
+use crate::engine::{Engine, blocking};
+use crate::error::Error;
+
+pub(super) async fn remove(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), Error> {
+    if !matches!(container.state(), ContainerState::Removing { .. }) {
+        container.advance(Event::RemoveRequested)?;
+    }
+    super::create::save(engine, container, ContainerPhase::Removing, Durability::Volatile).await?;
+    undo(engine, container).await?;
+    engine.registry.forget_container(container);
+    Ok(())
+}
+
+/// Removes every effect and the record; also for a creation that failed or was cut short.
+pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), Error> {
+    if let Some(monitor) = container.sandbox.monitor() {
+        match monitor.delete(&container.id).await {
+            Ok(()) | Err(ochre_monitor_api::client::Error::Disconnected { .. }) => {}
+            Err(error) if error.kind() == ochre_types::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    blocking(&container.id.to_string(), move || {
+        engine.node.store.delete_container(&container.id)?;
+        remove_dir(engine.bundle(&container.sandbox, &container.id))?;
+        remove_file(engine.sandbox_dir(&container.sandbox).join(ochre_monitor_api::exit_record::file_name(&container.id)))?;
+        remove_file(engine.node.paths.exits_dir.join(container.id.as_str()))?;
+        engine.records.remove_container(&container.sandbox.id, &container.id)
+    })
+    .await
+}
+
+fn remove_dir(path: std::path::PathBuf) -> Result<(), Error> {
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing bundle", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_file(path: std::path::PathBuf) -> Result<(), Error> {
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", path)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! The daemon's side of a pod's monitor: starting it, hearing its events, noticing its death.
+//!
+//! ```text
+//!   launch ──▶ pump(events) ── Exited ──▶ the container's driver
+//!                  │
+//!             Disconnected ──▶ pod still up? ── launch again, adopt what lives ──▶ pump
+//!                                   └─ no ──▶ end
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ochre_monitor_api::client::{Event, Events, Monitor};
+use ochre_monitor_api::{Adopt, Create, Snapshot, StdinMode, Stdio, exit_record};
+use ochre_types::{Exit, Timestamp};
+
+use crate::container::Container;
+use crate::container::state::ExitReason;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::sandbox::run::{launch_options, pause_id};
+use crate::sandbox::{Sandbox, SandboxState};
+
+/// CRI-O's `container_create_timeout`.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(240);
+/// The exit code of a container whose exit nobody saw, as with every engine of the field.
+const LOST_CODE: i32 = 255;
+
+/// Starts the pod's monitor and the task that hears it.
+pub(crate) async fn launch(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Monitor, Error> {
+    let (monitor, _, events) = Monitor::launch(launch_options(engine, sandbox)).await?;
+    listen(engine, sandbox, &monitor, events);
+    Ok(monitor)
+}
+
+/// Connects to a monitor that outlived the daemon; `None` when there is none any more.
+pub(crate) async fn reconnect(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Snapshot> {
+    let socket = engine.sandbox_dir(sandbox).join("monitor.sock");
+    let (monitor, snapshot, events) = Monitor::connect(&socket).await.ok()?;
+    listen(engine, sandbox, &monitor, events);
+    Some(snapshot)
+}
+
+fn listen(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, monitor: &Monitor, events: Events) {
+    *sandbox.monitor.lock() = Some(monitor.clone());
+    tokio::spawn(pump(Arc::clone(engine), Arc::clone(sandbox), events));
+}
+
+/// Hears one monitor until its pod is down.
+async fn pump(engine: Arc<Engine>, sandbox: Arc<Sandbox>, mut events: Events) {
+    let pause = pause_id(&sandbox.id);
+    loop {
+        match events.next().await {
+            Some(Event::Exited { id, .. }) if id == pause => {
+                tracing::info!(pod = %sandbox.id, "the pause process has ended");
+            }
+            Some(Event::Exited { id, exit }) => report(&engine, &id.to_string(), exit, ExitReason::Process),
+            Some(Event::Oom { id }) => tracing::info!(container = %id, "the kernel killed a process for want of memory"),
+            Some(Event::Disconnected) | None => match replace(&engine, &sandbox).await {
+                Some(next) => events = next,
+                None => return,
+            },
+        }
+    }
+}
+
+/// A monitor died under a pod that is up: a new one adopts what still lives.
+async fn replace(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Events> {
+    if sandbox.monitor.lock().take().is_none() || !matches!(sandbox.state(), SandboxState::Ready(_)) {
+        return None;
+    }
+    tracing::warn!(pod = %sandbox.id, "the pod's monitor has died; starting another one");
+    match Monitor::launch(launch_options(engine, sandbox)).await {
+        Ok((monitor, _, events)) => {
+            *sandbox.monitor.lock() = Some(monitor.clone());
+            adopt_all(engine, sandbox, &monitor).await;
+            Some(events)
+        }
+        Err(error) => {
+            tracing::error!(pod = %sandbox.id, "no new monitor could be started: {error}");
+            None
+        }
+    }
+}
+
+/// Hands every container that may live to a new monitor; an exit that the old one had noted is used as it is.
+pub(crate) async fn adopt_all(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, monitor: &Monitor) {
+    let dir = engine.sandbox_dir(sandbox);
+    for container in engine.containers_of(sandbox) {
+        let Some(process) = container.state().process() else { continue };
+        if let Ok(Some((pid, exit))) = exit_record::read(&dir, &container.id)
+            && pid == process.pid
+        {
+            container.report_exit(exit, ExitReason::Process);
+            continue;
+        }
+        let adopted = match adoption(engine, &container, process.pid) {
+            Ok(adoption) => {
+                let spare = container.take_spare();
+                monitor.adopt(adoption, spare).await.map_err(Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = adopted {
+            tracing::warn!(container = %container.id, "its process is gone and nobody saw the exit code: {error}");
+            container.report_exit(lost(), ExitReason::Lost);
+        }
+    }
+}
+
+fn adoption(engine: &Engine, container: &Container, pid: i32) -> Result<Adopt, Error> {
+    let log_path = container.made().and_then(|made| made.log_path.clone());
+    Ok(Adopt {
+        container: creation(engine, container, log_path)?,
+        pid,
+        // Checked by the pidfd that comes along, or not at all: a record has no room for it yet.
+        start_time: 0,
+        started_at: crate::container::started_at(&container.state()),
+    })
+}
+
+/// How the monitor is told to make a container, and to treat it ever after.
+pub(crate) fn creation(engine: &Engine, container: &Container, log_path: Option<PathBuf>) -> Result<Create, Error> {
+    let handler = engine.node.handlers.get(&container.sandbox.handler)?;
+    let stdin = match (container.config.stdin, container.config.stdin_once) {
+        (false, _) => StdinMode::Closed,
+        (true, false) => StdinMode::Open,
+        (true, true) => StdinMode::Once,
+    };
+    Ok(Create {
+        id: container.id.clone(),
+        runtime: crate::sandbox::run::runtime_command(engine, handler),
+        bundle: engine.bundle(&container.sandbox, &container.id),
+        stdio: Stdio { terminal: container.config.tty, stdin },
+        log_path,
+        exit_dir: Some(engine.node.paths.exits_dir.clone()),
+        timeout: RUNTIME_TIMEOUT,
+    })
+}
+
+/// An exit that nobody saw.
+pub(crate) fn lost() -> Exit {
+    Exit { code: LOST_CODE, finished_at: Timestamp::now(), oom_killed: false }
+}
+
+fn report(engine: &Engine, id: &str, exit: Exit, reason: ExitReason) {
+    match engine.registry.container(id) {
+        Ok(container) => container.report_exit(exit, reason),
+        // Its removal won the race; nobody waits for it.
+        Err(_) => tracing::debug!(container = id, "an exit of a container that is gone"),
+    }
+}

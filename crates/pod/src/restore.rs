@@ -1,0 +1,278 @@
+//! What happens at start: every record becomes a pod again, or what it names is undone.
+//!
+//! ```text
+//!   record              same boot                                      after a reboot
+//!   Creating            undo, forget                                   undo, forget
+//!   Ready               connect to the monitor, or start another one   containers Lost, stop
+//!                       that adopts what lives
+//!   Stopping            go on stopping                                 containers Lost, stop
+//!   Stopped             as it was                                      as it was
+//!   Removing            go on removing                                 go on removing
+//! ```
+//!
+//! Every step tolerates being done before, so a crash during the restore is made good by the next one. Nothing is ever
+//! wiped: only what a record names is touched, and store containers that carry the engine's mark without a record.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ochre_monitor_api::Snapshot;
+use ochre_types::{ContainerId, SandboxId, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::container::state::{ContainerState, ExitReason, Process};
+use crate::container::{self, Container, Made};
+use crate::disk::Loaded;
+use crate::disk::latest::{self, ContainerPhase, SandboxPhase};
+use crate::engine::{Engine, blocking};
+use crate::error::Error;
+use crate::registry::Claim;
+use crate::sandbox::{self, Live, Sandbox, SandboxState};
+
+/// Brings back every pod; returns when all are accounted for.
+pub(crate) async fn run(engine: &Arc<Engine>) -> Result<(), Error> {
+    let (loaded, bad) = {
+        let engine = Arc::clone(engine);
+        blocking("records", move || engine.records.load()).await?
+    };
+    for error in bad {
+        tracing::error!("{error}; it was set aside");
+    }
+    let known: HashSet<ContainerId> = loaded.iter().flat_map(|one| one.containers.iter().map(|c| c.id.clone())).collect();
+    let mut restores = JoinSet::new();
+    for one in loaded {
+        restores.spawn(pod(Arc::clone(engine), one));
+    }
+    while let Some(ended) = restores.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::error!("restoring a pod: {error}");
+        }
+    }
+    collect_garbage(engine, known).await;
+    Ok(())
+}
+
+/// Removes what no record names: store containers of this engine, addresses of pods that are gone.
+async fn collect_garbage(engine: &Arc<Engine>, known: HashSet<ContainerId>) {
+    let live: Vec<SandboxId> = engine.registry.sandboxes().iter().map(|sandbox| sandbox.id.clone()).collect();
+    let engine = Arc::clone(engine);
+    let swept = blocking("garbage", move || {
+        for stray in engine.node.store.containers()?.iter() {
+            if container::create::is_ours(&stray.metadata) && !known.contains(&stray.id) {
+                tracing::info!(container = %stray.id, "removing a store container that no record names");
+                engine.node.store.delete_container(&stray.id)?;
+            }
+        }
+        if let Err(error) = engine.node.network.collect_garbage(&live) {
+            tracing::warn!("collecting addresses of pods that are gone: {error}");
+        }
+        Ok(())
+    });
+    if let Err(error) = swept.await {
+        tracing::warn!("collecting garbage: {error}");
+    }
+}
+
+async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
+    let Loaded { sandbox: record, containers } = loaded;
+    let same_boot = record.boot_id == engine.boot_id;
+    let live = Live { ips: record.ips.clone(), pause_pid: record.pause_pid };
+    let state = match record.phase {
+        SandboxPhase::Creating => SandboxState::Creating,
+        SandboxPhase::Ready if same_boot => SandboxState::Ready(live),
+        SandboxPhase::Ready | SandboxPhase::Stopping => SandboxState::Stopping(live),
+        SandboxPhase::Stopped | SandboxPhase::Removing => SandboxState::Stopped,
+    };
+    let (sandbox, commands) = Sandbox::new(sandbox::Seed {
+        id: record.id.clone(),
+        config: record.config,
+        created_at: Timestamp::from_nanos(record.created_at),
+        handler: record.handler,
+        log_directory: record.log_directory,
+        namespaces: record.namespaces,
+        state: state.clone(),
+    });
+    if let Claim::Taken(owner) = engine.registry.claim_sandbox(&sandbox.config.metadata, || Arc::clone(&sandbox)) {
+        tracing::error!(pod = %sandbox.id, "its name is taken by {}; it stays on disk only", owner.id);
+        return Ok(());
+    }
+    let up = same_boot && sandbox_is_up(record.phase);
+    let snapshot = if up { crate::monitor::reconnect(&engine, &sandbox).await } else { None };
+    let restored: Vec<_> = containers
+        .into_iter()
+        .map(|container| restore_container(&engine, &sandbox, container, snapshot.as_ref(), same_boot))
+        .collect();
+    if record.phase == SandboxPhase::Creating {
+        return forget_half_made(&engine, &sandbox).await;
+    }
+    if snapshot.is_none() && matches!(state, SandboxState::Ready(_)) {
+        let monitor = crate::monitor::launch(&engine, &sandbox).await?;
+        crate::monitor::adopt_all(&engine, &sandbox, &monitor).await;
+    }
+    for (container, phase, commands) in restored {
+        tokio::spawn(finish_container(Arc::clone(&engine), container, phase, commands));
+    }
+    tokio::spawn(sandbox::driver::drive(Arc::clone(&engine), Arc::clone(&sandbox), commands));
+    match (record.phase, state) {
+        (SandboxPhase::Removing, _) => finish(&sandbox, "removal", sandbox.remove_again()),
+        (_, SandboxState::Stopping(_)) => finish(&sandbox, "stop", sandbox.stop_again()),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn sandbox_is_up(phase: SandboxPhase) -> bool {
+    match phase {
+        SandboxPhase::Creating | SandboxPhase::Ready | SandboxPhase::Stopping => true,
+        SandboxPhase::Stopped | SandboxPhase::Removing => false,
+    }
+}
+
+/// Goes on with an operation that a crash interrupted; nobody waits for it, so a failure is logged here.
+fn finish(
+    sandbox: &Arc<Sandbox>,
+    what: &'static str,
+    operation: impl Future<Output = Result<(), crate::error::Shared>> + Send + 'static,
+) {
+    let id = sandbox.id.clone();
+    tokio::spawn(async move {
+        match operation.await {
+            Ok(()) => tracing::info!(pod = %id, "finished the interrupted {what}"),
+            Err(error) => tracing::warn!(pod = %id, "the interrupted {what} cannot be finished: {error}"),
+        }
+    });
+}
+
+/// A creation that a crash cut short: its caller got no answer, so all of it goes.
+async fn forget_half_made(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
+    let failures = sandbox::stop::undo(engine, sandbox).await;
+    for failure in &failures {
+        tracing::warn!(pod = %sandbox.id, "undoing an interrupted creation: {failure}");
+    }
+    if failures.is_empty() {
+        engine.records.remove_sandbox(&sandbox.id)?;
+    }
+    engine.registry.forget_sandbox(sandbox);
+    Ok(())
+}
+
+type Restored = (Arc<Container>, ContainerPhase, tokio::sync::mpsc::Receiver<container::driver::Command>);
+
+fn restore_container(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    record: latest::Container,
+    snapshot: Option<&Snapshot>,
+    same_boot: bool,
+) -> Restored {
+    let known = snapshot.and_then(|s| s.containers.iter().find(|known| known.id == record.id));
+    let (state, ended) = state_of(&record, known);
+    let image = record.image;
+    let (container, commands) = Container::new(container::Seed {
+        id: record.id,
+        sandbox: Arc::clone(sandbox),
+        config: record.config,
+        created_at: Timestamp::from_nanos(record.created_at),
+        state,
+        made: Some(Made {
+            image_id: image.id,
+            image_name: image.name,
+            image_reference: image.reference,
+            log_path: record.log_path,
+            stop_signal: record.stop_signal,
+            uid: record.user.uid,
+            gid: record.user.gid,
+            groups: record.user.groups,
+            cgroups_path: record.cgroups_path,
+        }),
+    });
+    let claim = engine.registry.claim_container(&sandbox.id, &container.config.metadata, || Arc::clone(&container));
+    if let Claim::Taken(owner) = claim {
+        tracing::error!(container = %container.id, "its name is taken by {}; it is not listed", owner.id);
+    }
+    if let Some((exit, reason)) = ended {
+        container.report_exit(exit, reason);
+    } else if container.state().process().is_some() {
+        if same_boot && (snapshot.is_none() || known.is_some()) {
+            container.probe.open(engine, &container);
+        } else {
+            container.report_exit(crate::monitor::lost(), ExitReason::Lost);
+        }
+    }
+    (container, record.phase, commands)
+}
+
+type Ended = Option<(ochre_types::Exit, ExitReason)>;
+
+/// The state to start from, and an exit that the monitor has seen meanwhile.
+fn state_of(record: &latest::Container, known: Option<&ochre_monitor_api::ContainerSnapshot>) -> (ContainerState, Ended) {
+    use ochre_monitor_api::ContainerState as Seen;
+    match &record.phase {
+        // Undone by `finish_container`; nobody sees it before.
+        ContainerPhase::Creating => (ContainerState::Creating, None),
+        ContainerPhase::Live { pid, started_at } => {
+            let started_at =
+                known.map(|known| known.started_at).filter(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::from_nanos(*started_at));
+            let process = Process { pid: *pid };
+            let state = if started_at == Timestamp::ZERO {
+                ContainerState::Created(process)
+            } else {
+                ContainerState::Running { process, started_at }
+            };
+            let ended = known.and_then(|known| match known.state {
+                Seen::Exited { exit, .. } => Some((exit, ExitReason::Process)),
+                Seen::Creating | Seen::Created { .. } | Seen::Running { .. } => None,
+            });
+            (state, ended)
+        }
+        ContainerPhase::Exited { started_at, exit, reason } => {
+            let started_at = Timestamp::from_nanos(*started_at);
+            (ContainerState::Exited { started_at, exit: (*exit).into(), reason: reason.clone().into() }, None)
+        }
+        ContainerPhase::Removing => {
+            let exit = crate::monitor::lost();
+            (ContainerState::Exited { started_at: Timestamp::ZERO, exit, reason: ExitReason::Lost }, None)
+        }
+    }
+}
+
+/// Undoes, goes on removing, or simply serves.
+async fn finish_container(
+    engine: Arc<Engine>,
+    container: Arc<Container>,
+    phase: ContainerPhase,
+    commands: tokio::sync::mpsc::Receiver<container::driver::Command>,
+) {
+    match phase {
+        ContainerPhase::Creating => {
+            if let Err(error) = container::undo(&engine, &container).await {
+                tracing::warn!(container = %container.id, "undoing an interrupted creation: {error}");
+            }
+            engine.registry.forget_container(&container);
+        }
+        ContainerPhase::Removing => {
+            let again = Arc::clone(&container);
+            tokio::spawn(async move {
+                if let Err(error) = again.remove().await {
+                    tracing::warn!(container = %again.id, "the interrupted removal cannot be finished: {error}");
+                }
+            });
+            container::driver::drive(engine, container, commands).await;
+        }
+        ContainerPhase::Live { .. } | ContainerPhase::Exited { .. } => {
+            container::driver::drive(engine, container, commands).await;
+        }
+    }
+}
+
+impl Sandbox {
+    fn stop_again(self: &Arc<Self>) -> impl Future<Output = Result<(), crate::error::Shared>> + Send + use<> {
+        let sandbox = Arc::clone(self);
+        async move { sandbox.ask_stop().await }
+    }
+
+    fn remove_again(self: &Arc<Self>) -> impl Future<Output = Result<(), crate::error::Shared>> + Send + use<> {
+        let sandbox = Arc::clone(self);
+        async move { sandbox.ask_remove().await }
+    }
+}

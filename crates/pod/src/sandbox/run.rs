@@ -1,0 +1,313 @@
+//! RunPodSandbox, the story: check → intent → namespaces, files and network beside the monitor → pause → ready.
+//!
+//! The intent record is written before the first effect and names all of them: run directory, pins, shm mount,
+//! network, monitor. A failure or a crash at any later line is undone from that record (`stop::undo`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ochre_monitor_api::client::{LaunchOptions, Monitor};
+use ochre_monitor_api::{Create, RuntimeCommand, StdinMode, Stdio};
+use ochre_network::{AttachRequest, Attachment, Dns, PortProtocol};
+use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
+use ochre_runtime::cgroup::{Driver, parent_group};
+use ochre_runtime::files;
+use ochre_runtime::namespaces::{NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls};
+use ochre_sys::atomic::Durability;
+use ochre_types::{ContainerId, SandboxId};
+
+use super::state::Live;
+use super::Sandbox;
+use crate::disk::latest::{self, SandboxPhase};
+use crate::disk::make_private;
+use crate::engine::{Engine, blocking};
+use crate::error::Error;
+
+/// CRI-O's score for monitors: the kernel takes them last (CVE-2019-14891).
+const MONITOR_SCORE: i32 = -999;
+/// How long the runtime may take to make the pause process.
+const PAUSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A request that has passed every check which needs no side effect.
+pub(super) struct Plan {
+    pub(super) id: SandboxId,
+    pub(super) handler: String,
+    pub(super) log_directory: PathBuf,
+    pub(super) namespaces: PodNamespaces,
+}
+
+impl Plan {
+    /// Checks a request.
+    pub(super) fn check(engine: &Engine, config: &SandboxConfig) -> Result<Self, Error> {
+        check_names(config)?;
+        let handler = engine.node.handlers.get(&config.handler)?.name.clone();
+        parent_group(engine.node.driver, &config.cgroup_parent)?;
+        sysctls(engine, config)?;
+        if config.namespaces.network != NamespaceMode::Node {
+            engine.node.network.status().map_err(|e| Error::NetworkNotReady { reason: e.reason })?;
+        }
+        let id = SandboxId::generate();
+        let log_directory = log_directory(engine, config, &id)?;
+        let namespaces = PodNamespaces::plan(&engine.node.paths.namespaces_dir, &id, &own_namespaces(config));
+        Ok(Self { id, handler, log_directory, namespaces })
+    }
+}
+
+fn check_names(config: &SandboxConfig) -> Result<(), Error> {
+    let name = &config.metadata;
+    for (field, value) in [("metadata.name", &name.name), ("metadata.namespace", &name.namespace), ("metadata.uid", &name.uid)]
+    {
+        if value.is_empty() {
+            return Err(Error::Missing { object: "pod sandbox config", field });
+        }
+        if value.len() > 1024 || value.contains(['\0', '\n', '/']) {
+            return Err(invalid(field, value, "at most 1024 characters without slashes, newlines and NUL bytes"));
+        }
+    }
+    let hostname = &config.hostname;
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    // 64 is the kernel's limit (sethostname(2)).
+    if hostname.len() > 64 || !hostname.chars().all(good) {
+        return Err(invalid("hostname", hostname, "at most 64 letters, digits, dots and hyphens"));
+    }
+    for (field, mode) in [("network namespace mode", config.namespaces.network), ("ipc namespace mode", config.namespaces.ipc)] {
+        if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
+            return Err(invalid(field, &format!("{mode:?}"), "a pod takes POD or NODE"));
+        }
+    }
+    if config.namespaces.pid == NamespaceMode::Target {
+        return Err(invalid("pid namespace mode", "Target", "only a container can have a target"));
+    }
+    if config.namespaces.user.as_ref().is_some_and(|user| user.mode != NamespaceMode::Node) {
+        return Err(invalid("user namespace mode", "Pod", "user namespaces are not supported yet; use NODE"));
+    }
+    Ok(())
+}
+
+pub(crate) fn invalid(field: &'static str, value: &str, reason: &'static str) -> Error {
+    Error::Invalid { field, value: value.chars().take(80).collect(), reason }
+}
+
+/// The directory for logs: absolute, without `..`, so that no name of a pod leads elsewhere.
+fn log_directory(engine: &Engine, config: &SandboxConfig, id: &SandboxId) -> Result<PathBuf, Error> {
+    if config.log_directory.is_empty() {
+        return Ok(engine.node.paths.log_dir.join(id.as_str()));
+    }
+    let path = PathBuf::from(&config.log_directory);
+    let plain = path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
+    if !path.is_absolute() || !plain || config.log_directory.contains('\0') || config.log_directory.len() > 4096 {
+        return Err(invalid("log_directory", &config.log_directory, "an absolute path without `..`"));
+    }
+    Ok(path)
+}
+
+/// The namespaces of the pod's own. A pod in the host's network keeps the host's name as well, as every engine does.
+fn own_namespaces(config: &SandboxConfig) -> Vec<PodNamespace> {
+    let mut own = Vec::new();
+    if config.namespaces.network != NamespaceMode::Node {
+        own.extend([PodNamespace::Net, PodNamespace::Uts]);
+    }
+    if config.namespaces.ipc != NamespaceMode::Node {
+        own.push(PodNamespace::Ipc);
+    }
+    own
+}
+
+fn sysctls(engine: &Engine, config: &SandboxConfig) -> Result<Vec<Sysctl>, Error> {
+    Ok(merge_sysctls(&engine.node.default_sysctls, &config.sysctls, &own_namespaces(config))?)
+}
+
+/// Performs it. On failure everything that was made is undone before the error is returned.
+pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Live, Error> {
+    let mut record = intent(engine, sandbox);
+    let result = perform(engine, sandbox, &mut record).await;
+    if result.is_err() {
+        let failures = super::stop::undo(engine, sandbox).await;
+        let forgotten = engine.records.remove_sandbox(&sandbox.id);
+        for failure in failures.iter().chain(forgotten.as_ref().err()) {
+            tracing::warn!(pod = %sandbox.id, "undoing the failed creation: {failure}");
+        }
+    }
+    result
+}
+
+fn intent(engine: &Engine, sandbox: &Sandbox) -> latest::Sandbox {
+    latest::Sandbox {
+        id: sandbox.id.clone(),
+        boot_id: engine.boot_id.clone(),
+        created_at: sandbox.created_at.nanos(),
+        phase: SandboxPhase::Creating,
+        config: sandbox.config.clone(),
+        handler: sandbox.handler.clone(),
+        namespaces: sandbox.namespaces.clone(),
+        ips: Vec::new(),
+        pause_pid: None,
+        log_directory: sandbox.log_directory.clone(),
+    }
+}
+
+async fn perform(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, record: &mut latest::Sandbox) -> Result<Live, Error> {
+    {
+        let (engine, record, dir) = (Arc::clone(engine), record.clone(), engine.sandbox_dir(sandbox));
+        let logs = sandbox.log_directory.clone();
+        blocking(sandbox.id.as_str(), move || {
+            // Volatile: a power loss voids every effect but the address lease, which garbage collection frees.
+            engine.records.put_sandbox(&record, Durability::Volatile)?;
+            make_private(&dir)?;
+            std::fs::create_dir_all(&logs).map_err(Error::io("making log directory", logs))
+        })
+        .await?;
+    }
+    let monitor = crate::monitor::launch(engine, sandbox);
+    let (surroundings, monitor) = tokio::join!(surroundings(engine, sandbox), monitor);
+    let attachment = surroundings?;
+    let monitor = monitor?;
+    let ips = attachment.map(|a| a.ips).unwrap_or_default();
+    let pause_pid = pause(engine, sandbox, &monitor).await?;
+    let live = Live { ips, pause_pid };
+    commit(engine, sandbox, record, &live).await?;
+    Ok(live)
+}
+
+/// Namespaces, generated files, shm and the network: blocking work in one go.
+async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Option<Attachment>, Error> {
+    let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
+    blocking(&sandbox.id.to_string(), move || {
+        let dir = engine.sandbox_dir(&sandbox);
+        let hostname = hostname(&sandbox);
+        sandbox.namespaces.create(&NamespaceSettings {
+            sysctls: sysctls(&engine, &sandbox.config)?,
+            hostname: sandbox.namespaces.path(PodNamespace::Uts).map(|_| hostname.clone()),
+        })?;
+        let attachment = match sandbox.network_namespace() {
+            Some(netns) => Some(attach(&engine, &sandbox, netns)?),
+            None => None,
+        };
+        let ips = attachment.as_ref().map(|a| a.ips.clone()).unwrap_or_default();
+        files::write_resolv_conf(&dir, sandbox.config.dns.as_ref(), Path::new("/etc/resolv.conf"))?;
+        files::write_hostname(&dir, &hostname)?;
+        files::write_hosts(&dir, &hostname, &ips)?;
+        if sandbox.namespaces.path(PodNamespace::Ipc).is_some() {
+            files::mount_shm(&dir, shm_size(&sandbox.config)?)?;
+        }
+        Ok(attachment)
+    })
+    .await
+}
+
+/// The size of `/dev/shm`: the annotation's, or the default.
+fn shm_size(config: &SandboxConfig) -> Result<u64, Error> {
+    let wanted = files::SHM_SIZE_ANNOTATIONS.iter().find_map(|key| config.annotations.get(*key));
+    wanted.map_or(Ok(files::DEFAULT_SHM_SIZE), |text| Ok(files::shm_size(text)?))
+}
+
+/// The pod's hostname: the request's, the host's in the host's network, otherwise the short id.
+pub(crate) fn hostname(sandbox: &Sandbox) -> String {
+    if !sandbox.config.hostname.is_empty() {
+        return sandbox.config.hostname.clone();
+    }
+    if sandbox.namespaces.path(PodNamespace::Uts).is_none() {
+        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    }
+    sandbox.id.short().to_owned()
+}
+
+fn attach(engine: &Engine, sandbox: &Sandbox, netns: &Path) -> Result<Attachment, Error> {
+    let config = &sandbox.config;
+    let port_mappings = config
+        .port_mappings
+        .iter()
+        .map(|mapping| ochre_network::PortMapping {
+            protocol: match mapping.protocol {
+                Protocol::Tcp => PortProtocol::Tcp,
+                Protocol::Udp => PortProtocol::Udp,
+                Protocol::Sctp => PortProtocol::Sctp,
+            },
+            container_port: mapping.container_port,
+            host_port: mapping.host_port,
+            host_ip: mapping.host_ip,
+        })
+        .collect();
+    engine
+        .node
+        .network
+        .attach(&AttachRequest {
+            sandbox: sandbox.id.clone(),
+            name: config.metadata.name.clone(),
+            namespace: config.metadata.namespace.clone(),
+            uid: config.metadata.uid.clone(),
+            netns: netns.to_owned(),
+            port_mappings,
+            annotations: config.annotations.clone(),
+            cgroup_path: (!config.cgroup_parent.is_empty()).then(|| config.cgroup_parent.clone()),
+            dns: config.dns.as_ref().map(|dns| Dns {
+                servers: dns.servers.clone(),
+                searches: dns.searches.clone(),
+                options: dns.options.clone(),
+            }),
+        })
+        .map_err(|source| Error::Network { id: sandbox.id.clone(), source })
+}
+
+/// Starts the pause process where containers share a PID namespace.
+async fn pause(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, monitor: &Monitor) -> Result<Option<i32>, Error> {
+    if sandbox.config.namespaces.pid != NamespaceMode::Pod {
+        return Ok(None);
+    }
+    let id = pause_id(&sandbox.id);
+    let bundle = engine.bundle(sandbox, &id);
+    let handler = engine.node.handlers.get(&sandbox.handler)?;
+    {
+        let (engine, sandbox, bundle) = (Arc::clone(engine), Arc::clone(sandbox), bundle.clone());
+        blocking(&sandbox.id.to_string(), move || crate::bundle::pause(&engine, &sandbox, &bundle)).await?;
+    }
+    let created = monitor
+        .create(Create {
+            id: id.clone(),
+            runtime: runtime_command(engine, handler),
+            bundle,
+            stdio: Stdio { terminal: false, stdin: StdinMode::Closed },
+            log_path: None,
+            exit_dir: None,
+            timeout: PAUSE_TIMEOUT,
+        })
+        .await?;
+    monitor.start(&id).await?;
+    Ok(Some(created.pid))
+}
+
+/// The pause process is the container that has its sandbox's id.
+pub(crate) fn pause_id(id: &SandboxId) -> ContainerId {
+    match id.as_str().parse() {
+        Ok(id) => id,
+        // Both types hold the same 64 hexadecimal characters.
+        Err(_) => unreachable!("a sandbox id has the form of a container id"),
+    }
+}
+
+/// How the monitor calls a handler's runtime.
+pub(crate) fn runtime_command(engine: &Engine, handler: &ochre_runtime::handler::Handler) -> RuntimeCommand {
+    RuntimeCommand {
+        path: handler.path.clone(),
+        root: handler.root.clone(),
+        systemd_cgroup: engine.node.driver == Driver::Systemd,
+    }
+}
+
+async fn commit(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    record: &mut latest::Sandbox,
+    live: &Live,
+) -> Result<(), Error> {
+    record.phase = SandboxPhase::Ready;
+    record.ips.clone_from(&live.ips);
+    record.pause_pid = live.pause_pid;
+    let (engine, record) = (Arc::clone(engine), record.clone());
+    blocking(&sandbox.id.to_string(), move || engine.records.put_sandbox(&record, Durability::Synced)).await
+}
+
+/// Options for starting the pod's monitor.
+pub(crate) fn launch_options(engine: &Engine, sandbox: &Sandbox) -> LaunchOptions {
+    LaunchOptions { binary: engine.node.paths.monitor.clone(), dir: engine.sandbox_dir(sandbox), oom_score_adj: Some(MONITOR_SCORE) }
+}

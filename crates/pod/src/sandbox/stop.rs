@@ -1,0 +1,145 @@
+//! StopPodSandbox, the story: mark → containers killed, all at once → network, pins, shm → monitor → stopped.
+//!
+//! `undo` is the same teardown for a creation that failed or was cut short by a crash: every step tolerates that its
+//! effect was never made, all steps run, and all failures come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ochre_network::DetachRequest;
+use ochre_runtime::files;
+use ochre_sys::atomic::Durability;
+
+use super::state::{Event, SandboxState};
+use super::Sandbox;
+use crate::disk::latest::{self, SandboxPhase};
+use crate::engine::{Engine, blocking};
+use crate::error::Error;
+
+/// How long the monitor gets to end the pause process and itself.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Stops the sandbox; fine when it is stopped.
+pub(crate) async fn stop(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
+    if matches!(sandbox.state(), SandboxState::Stopped | SandboxState::Removing) {
+        return Ok(());
+    }
+    sandbox.advance(Event::StopRequested)?;
+    save(engine, sandbox, SandboxPhase::Stopping, Durability::Volatile).await?;
+    let mut failures = kill_containers(engine, sandbox).await;
+    if failures.is_empty() {
+        failures = undo(engine, sandbox).await;
+    }
+    if !failures.is_empty() {
+        return Err(incomplete(sandbox, &failures));
+    }
+    save(engine, sandbox, SandboxPhase::Stopped, Durability::Volatile).await?;
+    sandbox.advance(Event::Stopped)
+}
+
+/// Kills every container; CRI wants them forcibly terminated, the kubelet has given them their grace before.
+async fn kill_containers(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Error> {
+    let stops: Vec<_> = engine
+        .containers_of(sandbox)
+        .into_iter()
+        .map(|container| tokio::spawn(async move { container.stop(Duration::ZERO).await }))
+        .collect();
+    let mut failures = Vec::new();
+    for stop in stops {
+        match stop.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failures.push(Error::TeardownIncomplete {
+                id: sandbox.id.clone(),
+                causes: vec![error.to_string()],
+            }),
+            Err(_) => failures.push(Error::Interrupted { object: format!("pod {}", sandbox.id) }),
+        }
+    }
+    failures
+}
+
+/// Undoes every effect of the sandbox itself, newest first. Returns what failed.
+pub(crate) async fn undo(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Error> {
+    let mut failures = Vec::new();
+    failures.extend(end_monitor(sandbox).await.err());
+    let surroundings = {
+        let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
+        blocking(&sandbox.id.to_string(), move || Ok(undo_surroundings(&engine, &sandbox))).await
+    };
+    match surroundings {
+        Ok(more) => failures.extend(more),
+        Err(error) => failures.push(error),
+    }
+    failures
+}
+
+/// Ends the pause process and the monitor.
+async fn end_monitor(sandbox: &Arc<Sandbox>) -> Result<(), Error> {
+    let Some(monitor) = sandbox.monitor() else { return Ok(()) };
+    let ended = tokio::time::timeout(MONITOR_PATIENCE, async {
+        if sandbox.config.namespaces.pid == ochre_runtime::config::NamespaceMode::Pod {
+            // Unknown to the monitor when the creation had not come that far.
+            drop(monitor.delete(&super::run::pause_id(&sandbox.id)).await);
+        }
+        monitor.shutdown().await
+    })
+    .await;
+    sandbox.monitor.lock().take();
+    match ended {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Error::Interrupted { object: format!("monitor of pod {}", sandbox.id) }),
+    }
+}
+
+/// Network, pins and shm, in this order: CNI DEL wants the namespace to be there still.
+fn undo_surroundings(engine: &Engine, sandbox: &Sandbox) -> Vec<Error> {
+    let mut failures = Vec::new();
+    if let Some(netns) = sandbox.network_namespace() {
+        // The network crate has its own record of what it did.
+        let request = DetachRequest { sandbox: sandbox.id.clone(), netns: Some(netns.to_owned()), record: None };
+        if let Err(source) = engine.node.network.detach(&request) {
+            failures.push(Error::Network { id: sandbox.id.clone(), source });
+        }
+    }
+    failures.extend(sandbox.namespaces.remove().err().map(Error::from));
+    let dir = engine.sandbox_dir(sandbox);
+    failures.extend(files::unmount_shm(&dir).err().map(Error::from));
+    if failures.is_empty() {
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                failures.push(Error::io("removing run directory", dir)(error));
+            }
+            _ => {}
+        }
+    }
+    failures
+}
+
+pub(super) fn incomplete(sandbox: &Sandbox, failures: &[Error]) -> Error {
+    Error::TeardownIncomplete { id: sandbox.id.clone(), causes: failures.iter().map(ToString::to_string).collect() }
+}
+
+/// Writes the sandbox's record with another phase.
+pub(super) async fn save(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    phase: SandboxPhase,
+    durability: Durability,
+) -> Result<(), Error> {
+    let state = sandbox.state();
+    let live = state.live().cloned().unwrap_or_default();
+    let record = latest::Sandbox {
+        id: sandbox.id.clone(),
+        boot_id: engine.boot_id.clone(),
+        created_at: sandbox.created_at.nanos(),
+        phase,
+        config: sandbox.config.clone(),
+        handler: sandbox.handler.clone(),
+        namespaces: sandbox.namespaces.clone(),
+        ips: live.ips,
+        pause_pid: live.pause_pid,
+        log_directory: sandbox.log_directory.clone(),
+    };
+    let engine = Arc::clone(engine);
+    blocking(&sandbox.id.to_string(), move || engine.records.put_sandbox(&record, durability)).await
+}

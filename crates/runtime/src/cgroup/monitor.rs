@@ -1,0 +1,73 @@
+//! Where a pod's monitor lives: outside of the pod's memory accounting, so that a pod at its limit cannot get its
+//! monitor killed, and under systemd outside of the daemon's unit, so that stopping the daemon does not stop it.
+
+use ochre_systemd::{Bus, KillMode, Property};
+use ochre_types::SandboxId;
+use serde::{Deserialize, Serialize};
+
+use super::{CgroupError, Driver};
+
+const SIGPIPE: i32 = 13;
+
+/// What was done with a monitor. Serializable, for the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MonitorPlacement {
+    /// It stays in the group of the daemon that started it.
+    DaemonsGroup,
+    /// It has a scope of its own in `system.slice`; systemd removes that when the monitor ends.
+    Scope(String),
+}
+
+impl MonitorPlacement {
+    /// Decides where the monitor of a pod goes, and changes nothing yet.
+    pub fn plan(driver: Driver, id: &SandboxId) -> Self {
+        match driver {
+            Driver::Cgroupfs => Self::DaemonsGroup,
+            Driver::Systemd => Self::Scope(format!("crio-conmon-{id}.scope")),
+        }
+    }
+
+    /// Moves the process there. A scope of that name left by an earlier monitor that failed is replaced.
+    ///
+    /// # Errors
+    /// [`CgroupError::Systemd`].
+    pub fn place(&self, pid: i32) -> Result<(), CgroupError> {
+        let Self::Scope(scope) = self else { return Ok(()) };
+        let failed = |source| CgroupError::Systemd { unit: scope.clone(), source };
+        let mut bus = Bus::system().map_err(failed)?;
+        let properties = [
+            Property::Description(format!("Monitor {scope}")),
+            Property::DefaultDependencies(false),
+            Property::Delegate(true),
+            // A monitor ignores SIGPIPE: stopped with everything else, it gets some time to record how its containers
+            // end before SIGKILL comes (CRI-O does the same to conmon).
+            Property::KillSignal(SIGPIPE),
+            Property::KillMode(KillMode::ControlGroup),
+            Property::TimeoutStopUSec(5_000_000),
+            Property::CollectFailed(true),
+        ];
+        match bus.start_transient_scope(scope, "system.slice", &[pid], &properties) {
+            Err(ochre_systemd::Error::UnitExists { .. }) => {
+                match bus.reset_failed_unit(scope) {
+                    Ok(()) | Err(ochre_systemd::Error::NoSuchUnit { .. }) => {}
+                    Err(source) => return Err(failed(source)),
+                }
+                bus.start_transient_scope(scope, "system.slice", &[pid], &properties).map_err(failed)
+            }
+            result => result.map_err(failed),
+        }
+    }
+
+    /// Stops the scope with whatever is left in it. A scope that is gone is fine.
+    ///
+    /// # Errors
+    /// [`CgroupError::Systemd`].
+    pub fn undo(&self) -> Result<(), CgroupError> {
+        let Self::Scope(scope) = self else { return Ok(()) };
+        let failed = |source| CgroupError::Systemd { unit: scope.clone(), source };
+        match Bus::system().map_err(failed)?.stop_unit(scope) {
+            Ok(()) | Err(ochre_systemd::Error::NoSuchUnit { .. }) => Ok(()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+}

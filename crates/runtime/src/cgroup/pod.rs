@@ -1,0 +1,178 @@
+//! The pod's own group: an empty one below the parent, which cAdvisor takes for the pod's sandbox.
+//!
+//! ```text
+//! plan ──(ledger)──> create ──> … ──> remove
+//! ```
+//!
+//! `plan` looks and changes nothing, so its result can be written down before `create` acts on it. A parent that exists
+//! is somebody else's and stays; one that is missing is made, and removed again once it is empty. The cgroupfs parent
+//! of pods that name none is the engine's own by its name, so whichever pod leaves it last removes it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ochre_systemd::{Bus, Property};
+use ochre_types::SandboxId;
+use serde::{Deserialize, Serialize};
+
+use super::path::{is_default_parent, parent_group, slice_of};
+use super::remove::{is_busy, subgroups};
+use super::{CgroupError, Cgroups, Driver, GroupPath, OwnedGroup};
+
+/// Version 1 hierarchies that get the pod's group: those whose files cAdvisor reads for a sandbox.
+const V1_CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
+/// A parent may be removed by the last pod in it while a new pod is made; that is tried again.
+const ATTEMPTS: usize = 5;
+
+/// A parent that did not exist when the pod was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CreatedParent {
+    /// A group made by `mkdir`.
+    Group(GroupPath),
+    /// A slice that systemd was asked for.
+    Slice(String),
+}
+
+/// The pod's own group and what had to be made for it. Serializable, for the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodCgroup {
+    group: OwnedGroup,
+    /// Outermost first.
+    created_parents: Vec<CreatedParent>,
+}
+
+impl PodCgroup {
+    /// Looks what creating the group will make. `parent` is what the caller of CRI gave, or empty.
+    ///
+    /// # Errors
+    /// The errors of a bad parent, see [`OwnedGroup::of_pod`].
+    pub fn plan(
+        cgroups: &Cgroups,
+        driver: Driver,
+        parent: &str,
+        id: &SandboxId,
+    ) -> Result<Self, CgroupError> {
+        let group = OwnedGroup::of_pod(driver, parent, id)?;
+        let parent_path = parent_group(driver, parent)?;
+        let mut created_parents = Vec::new();
+        let is_missing =
+            |path: &GroupPath| pod_directories(cgroups, path).any(|directory| !directory.is_dir());
+        match driver {
+            Driver::Systemd if is_missing(&parent_path) => {
+                created_parents.push(CreatedParent::Slice(slice_of(parent)?.to_owned()));
+            }
+            Driver::Systemd => {}
+            Driver::Cgroupfs => {
+                let mut path = Some(parent_path);
+                while let Some(current) = path.filter(|path| path.parent().is_some()) {
+                    if !is_default_parent(driver, parent) && !is_missing(&current) {
+                        break;
+                    }
+                    path = current.parent();
+                    created_parents.insert(0, CreatedParent::Group(current));
+                }
+            }
+        }
+        Ok(Self { group, created_parents })
+    }
+
+    /// The pod's group.
+    pub fn group(&self) -> &OwnedGroup {
+        &self.group
+    }
+
+    /// What will be removed with the pod once it is empty.
+    pub fn created_parents(&self) -> &[CreatedParent] {
+        &self.created_parents
+    }
+
+    /// Makes the group, and the parents that were missing. What exists already is fine.
+    ///
+    /// # Errors
+    /// [`CgroupError::Create`] and [`CgroupError::Systemd`]; [`PodCgroup::remove`] undoes what was made until then.
+    pub fn create(&self, cgroups: &Cgroups) -> Result<(), CgroupError> {
+        for parent in &self.created_parents {
+            if let CreatedParent::Slice(slice) = parent {
+                start_slice(slice)?;
+            }
+        }
+        for directory in pod_directories(cgroups, self.group.path()) {
+            make_all(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the group and then every parent made for it that is empty now.
+    ///
+    /// # Errors
+    /// [`CgroupError::Busy`] when the pod's own group is still in use after `limit`.
+    pub fn remove(&self, cgroups: &Cgroups, limit: Duration) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + limit;
+        cgroups.remove(&self.group, deadline.saturating_duration_since(Instant::now()))?;
+        for parent in self.created_parents.iter().rev() {
+            match parent {
+                CreatedParent::Group(path) => remove_empty(cgroups, path)?,
+                CreatedParent::Slice(slice) => stop_empty_slice(cgroups, slice)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pod_directories<'a>(cgroups: &'a Cgroups, group: &'a GroupPath) -> impl Iterator<Item = PathBuf> {
+    let wanted =
+        |controllers: &[String]| V1_CONTROLLERS.iter().any(|name| controllers.iter().any(|c| c == name));
+    cgroups
+        .hierarchies()
+        .iter()
+        .filter(move |h| if cgroups.is_v2() { h.is_v2 } else { wanted(&h.controllers) })
+        .map(move |h| group.below(&h.mount))
+}
+
+fn make_all(directory: &Path) -> Result<(), CgroupError> {
+    let mut attempt = 1;
+    loop {
+        match std::fs::create_dir_all(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+            Err(source) => return Err(CgroupError::Create { path: directory.to_path_buf(), source }),
+        }
+    }
+}
+
+/// Containers of the pod live in the same parent in more hierarchies than the pod's own group: all are looked at.
+fn remove_empty(cgroups: &Cgroups, group: &GroupPath) -> Result<(), CgroupError> {
+    for directory in cgroups.directories(group) {
+        match std::fs::remove_dir(&directory) {
+            Ok(()) => {}
+            // Another pod lives there, or it is gone.
+            Err(error) if is_busy(&error) || error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(CgroupError::Remove { path: directory, source }),
+        }
+    }
+    Ok(())
+}
+
+fn start_slice(slice: &str) -> Result<(), CgroupError> {
+    let failed = |source| CgroupError::Systemd { unit: slice.to_owned(), source };
+    let description = Property::Description(format!("Pods in {slice}"));
+    match Bus::system().map_err(failed)?.start_transient_slice(slice, &[description]) {
+        Ok(()) | Err(ochre_systemd::Error::UnitExists { .. }) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+fn stop_empty_slice(cgroups: &Cgroups, slice: &str) -> Result<(), CgroupError> {
+    let group = super::expand_slice(slice)?;
+    let is_used =
+        cgroups.directories(&group).any(|directory| subgroups(&directory).is_ok_and(|all| !all.is_empty()));
+    if is_used {
+        return Ok(());
+    }
+    let failed = |source| CgroupError::Systemd { unit: slice.to_owned(), source };
+    match Bus::system().map_err(failed)?.stop_unit(slice) {
+        Ok(()) | Err(ochre_systemd::Error::NoSuchUnit { .. }) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}

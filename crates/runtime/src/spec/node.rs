@@ -1,0 +1,146 @@
+//! What the node contributes to every spec: the configuration's defaults and the facts that were detected once at start.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxSeccomp, PosixRlimitType};
+
+use crate::cgroup::Version;
+use crate::clamp::Held;
+use crate::config::Device;
+
+use super::capabilities::CapabilitySet;
+
+/// Defaults and facts of the node. The names follow CRI-O's options in `[crio.runtime]`.
+#[derive(Debug, Clone)]
+pub struct NodeDefaults {
+    /// `default_capabilities`, parsed with [`super::capabilities::parse`].
+    pub capabilities: CapabilitySet,
+    /// `add_inheritable_capabilities`: the inheritable set equals the permitted one.
+    pub add_inheritable: bool,
+    /// `default_env`, `NAME=value` each; the lowest priority of all.
+    pub env: Vec<String>,
+    /// `default_ulimits`.
+    pub ulimits: Vec<Ulimit>,
+    /// `additional_devices`.
+    pub devices: Vec<Device>,
+    /// `pids_limit`; 0 or less sets none.
+    pub pids_limit: i64,
+    /// `read_only`: every root file system is read-only, with a tmpfs on `/run`, `/tmp` and `/var/tmp`.
+    pub read_only: bool,
+    /// Bind mounts and their sources.
+    pub sources: SourceRules,
+    /// Security modules and profiles.
+    pub security: SecurityDefaults,
+    /// cgroup version, driver and controllers.
+    pub cgroup: CgroupFacts,
+    /// What the daemon can pass on.
+    pub held: Held,
+    /// Annotation prefixes of pods that may reach the OCI runtime (`allowed_annotations`); empty passes nothing.
+    pub passed_annotations: Vec<String>,
+}
+
+/// One of `default_ulimits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Which limit.
+    pub limit: PosixRlimitType,
+    /// Soft value.
+    pub soft: u64,
+    /// Hard value.
+    pub hard: u64,
+}
+
+/// Rules for the host side of volumes.
+#[derive(Debug, Clone, Default)]
+pub struct SourceRules {
+    /// `bind_mount_prefix`: the directory that host paths are resolved in; `None` is `/`.
+    pub prefix: Option<PathBuf>,
+    /// `absent_mount_sources_to_reject`: sources that are never made when they are missing.
+    pub never_create: Vec<PathBuf>,
+    /// The image store. A private mount that contains it is made `rslave`, so that it does not keep layers busy.
+    pub storage_root: Option<PathBuf>,
+}
+
+/// Security modules and profiles of the node.
+#[derive(Debug, Clone, Default)]
+pub struct SecurityDefaults {
+    /// Replaces the built-in `RuntimeDefault` seccomp profile (`seccomp_profile`).
+    pub seccomp: Option<LinuxSeccomp>,
+    /// `apparmor_profile`: the profile behind `RuntimeDefault`.
+    pub apparmor_profile: String,
+    /// The kernel's list of loaded AppArmor profiles; `None` where AppArmor is off. See [`apparmor_profiles`].
+    pub apparmor: Option<PathBuf>,
+    /// Whether SELinux labels are set. Without, every SELinux field is ignored.
+    pub selinux: bool,
+    /// Paths masked in every container that masks any. See [`super::security::default_masked_paths`].
+    pub masked_paths: Vec<String>,
+}
+
+/// Where the kernel lists loaded AppArmor profiles, if AppArmor is enabled.
+pub fn apparmor_profiles() -> Option<PathBuf> {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    enabled.starts_with('Y').then(|| Path::new("/sys/kernel/security/apparmor/profiles").to_path_buf())
+}
+
+/// cgroup facts that decide what may stand in a spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CgroupFacts {
+    /// Which interface carries the controllers.
+    pub version: Version,
+    /// Whether the memory controller accounts swap.
+    pub swap: bool,
+    /// Whether there is a hugetlb controller.
+    pub hugetlb: bool,
+}
+
+impl CgroupFacts {
+    /// Looks at the controllers of this machine.
+    pub fn detect(version: Version) -> Self {
+        let top = Path::new("/sys/fs/cgroup");
+        match version {
+            Version::V1 | Version::Hybrid => Self {
+                version,
+                swap: top.join("memory/memory.memsw.limit_in_bytes").exists(),
+                hugetlb: top.join("hugetlb").is_dir(),
+            },
+            Version::V2 => {
+                let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
+                // The topmost group has no limits of its own, so the daemon's group tells, or any below the top.
+                let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+                let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+                let below = std::fs::read_dir(top).into_iter().flatten().flatten().map(|entry| entry.path());
+                let mut groups = std::iter::once(top.join(own)).chain(below);
+                Self {
+                    version,
+                    swap: groups.any(|group| group.join("memory.swap.max").exists()),
+                    hugetlb: controllers.split_whitespace().any(|name| name == "hugetlb"),
+                }
+            }
+        }
+    }
+}
+
+/// What a handler's configuration and the OCI runtime behind it allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandlerRules {
+    /// Mounts with their own id mappings.
+    pub idmap: bool,
+    /// Recursive read-only mounts (`rro`).
+    pub rro: bool,
+    /// Whether privileged containers see the host's devices (`privileged_without_host_devices`).
+    pub host_devices: HostDevices,
+    /// `container_min_memory`: smallest accepted memory limit, bytes.
+    pub min_memory: u64,
+}
+
+/// Smallest accepted memory limit where the handler sets none, bytes (CRI-O's 12 MiB).
+pub const DEFAULT_MIN_MEMORY: u64 = 12 << 20;
+
+/// Which host devices a privileged container gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostDevices {
+    /// All of them.
+    All,
+    /// Only those asked for.
+    None,
+}

@@ -1,0 +1,162 @@
+//! Masked and read-only paths, AppArmor and SELinux.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::config::{ContainerSecurity, NamespaceMode, SandboxConfig, SecurityProfile, SelinuxLabel};
+
+use super::error::shortened;
+use super::{ContainerInput, Error, SecurityDefaults};
+
+/// Kernel files that tell or let a container do things about the node. CRI-O's list.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+];
+
+/// Masked paths of this node: the fixed list and the thermal counters of each of its processors.
+pub fn default_masked_paths() -> Vec<String> {
+    let mut paths: Vec<String> = MASKED.iter().map(|path| (*path).to_owned()).collect();
+    let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    for processor in processors {
+        let name = processor.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("cpu"));
+        let is_processor = number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let path = processor.path().join("thermal_throttle");
+        if is_processor && path.is_dir() {
+            paths.push(path.to_string_lossy().into_owned());
+        }
+    }
+    paths.sort();
+    paths
+}
+
+/// Masked paths of a container. An empty request masks nothing (`procMount: Unmasked`); any other is completed with
+/// the node's list.
+pub(super) fn masked_paths(security: &ContainerSecurity, node: &SecurityDefaults) -> Vec<String> {
+    if security.privileged || security.masked_paths.is_empty() {
+        return Vec::new();
+    }
+    let all: BTreeSet<&String> = security.masked_paths.iter().chain(&node.masked_paths).collect();
+    all.into_iter().cloned().collect()
+}
+
+/// Read-only paths of a container: exactly the request's.
+pub(super) fn readonly_paths(security: &ContainerSecurity) -> Vec<String> {
+    if security.privileged { Vec::new() } else { security.readonly_paths.clone() }
+}
+
+/// The AppArmor profile of a container; `None` runs without.
+///
+/// # Errors
+/// [`Error::AppArmorProfile`] for a localhost profile the kernel does not have.
+pub(super) fn apparmor(input: &ContainerInput<'_>) -> Result<Option<String>, Error> {
+    let security = &input.container.security;
+    let Some(list) = &input.node.security.apparmor else { return Ok(None) };
+    if security.privileged {
+        return Ok(None);
+    }
+    match &security.apparmor {
+        Some(SecurityProfile::Unconfined) => Ok(None),
+        Some(SecurityProfile::Localhost(name)) => {
+            let name = name.strip_prefix("localhost/").unwrap_or(name);
+            if is_loaded(list, name)? {
+                Ok(Some(name.to_owned()))
+            } else {
+                Err(Error::AppArmorProfile { name: shortened(name) })
+            }
+        }
+        None | Some(SecurityProfile::RuntimeDefault) => {
+            let name = &input.node.security.apparmor_profile;
+            Ok((!name.is_empty() && is_loaded(list, name)?).then(|| name.clone()))
+        }
+    }
+}
+
+/// Lines of the kernel's list are `name (mode)`.
+fn is_loaded(list: &Path, name: &str) -> Result<bool, Error> {
+    let failed = |source| Error::Own { action: "read", path: list.to_path_buf(), source };
+    let profiles = std::fs::read_to_string(list).map_err(failed)?;
+    Ok(profiles.lines().any(|line| line.rsplit_once(" (").is_some_and(|(known, _)| known == name)))
+}
+
+/// The SELinux label of a container's process; `None` where SELinux is off or does not apply (privileged, or PID or
+/// IPC namespace of the node).
+pub(super) fn selinux_label(
+    security: &ContainerSecurity,
+    sandbox: &SandboxConfig,
+    node: &SecurityDefaults,
+) -> Option<String> {
+    let shares = |mode| mode == NamespaceMode::Node;
+    if !node.selinux
+        || security.privileged
+        || shares(security.namespaces.pid)
+        || shares(security.namespaces.ipc)
+    {
+        return None;
+    }
+    let SelinuxLabel { user, role, kind, level } = security.selinux.as_ref().or(sandbox.selinux.as_ref())?;
+    let parts = [user, role, kind, level];
+    parts.iter().all(|part| !part.is_empty()).then(|| format!("{user}:{role}:{kind}:{level}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_paths_follow_the_request() {
+        let node =
+            SecurityDefaults { masked_paths: vec!["/b".into(), "/a".into()], ..SecurityDefaults::default() };
+        let masks = |list: &[&str], privileged| {
+            let masked_paths = list.iter().map(|path| (*path).to_owned()).collect();
+            masked_paths_of(
+                ContainerSecurity { masked_paths, privileged, ..ContainerSecurity::default() },
+                &node,
+            )
+        };
+        assert_eq!(masks(&[], false), Vec::<String>::new());
+        assert_eq!(masks(&["/c", "/a"], false), ["/a", "/b", "/c"]);
+        assert_eq!(masks(&["/c"], true), Vec::<String>::new());
+    }
+
+    fn masked_paths_of(security: ContainerSecurity, node: &SecurityDefaults) -> Vec<String> {
+        masked_paths(&security, node)
+    }
+
+    #[test]
+    fn a_profile_is_loaded_only_under_its_whole_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("profiles");
+        std::fs::write(&list, "ochre-default (enforce)\n/usr/bin/x//child (complain)\n").unwrap();
+        for (name, loaded) in
+            [("ochre-default", true), ("ochre", false), ("/usr/bin/x//child", true), ("", false)]
+        {
+            assert_eq!(is_loaded(&list, name).unwrap(), loaded, "{name}");
+        }
+    }
+
+    #[test]
+    fn labels_need_selinux_and_a_namespace_of_the_containers_own() {
+        let label =
+            SelinuxLabel { user: "u".into(), role: "r".into(), kind: "t".into(), level: "s0:c1,c2".into() };
+        let on = SecurityDefaults { selinux: true, ..SecurityDefaults::default() };
+        let sandbox = crate::spec::tests::sandbox();
+        let mut security = ContainerSecurity { selinux: Some(label), ..ContainerSecurity::default() };
+        assert_eq!(selinux_label(&security, &sandbox, &on).as_deref(), Some("u:r:t:s0:c1,c2"));
+        assert_eq!(selinux_label(&security, &sandbox, &SecurityDefaults::default()), None);
+        security.namespaces.pid = NamespaceMode::Node;
+        assert_eq!(selinux_label(&security, &sandbox, &on), None);
+    }
+}
