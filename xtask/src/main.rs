@@ -23,7 +23,11 @@ enum Verb {
     /// Build the engine's programs into target/release.
     Build,
     /// Build the engine and run a pod with it on private directories.
-    Demo,
+    Demo {
+        /// Use the programs in this directory instead of building them.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+    },
     /// Install what the tests need and run all of them.
     Test {
         /// Leave out the tests that need the built engine.
@@ -44,7 +48,8 @@ fn main() -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     match Arguments::parse().verb {
         Verb::Build => build::run(&root).map(|programs| println!("{}", programs.display())),
-        Verb::Demo => build::run(&root).and_then(|programs| demo::run(&programs)),
+        Verb::Demo { programs: Some(programs) } => demo::run(&programs),
+        Verb::Demo { programs: None } => build::run(&root).and_then(|programs| demo::run(&programs)),
         Verb::Test { quick } => test::run(&root, quick),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Gen { check } => gen_api::run(&root, check),

@@ -1,2 +1,5 @@
-//! TODO
-fn main() {}
+//! `ochre-runtime`: the OCI runtime program.
+
+fn main() -> std::process::ExitCode {
+    ochre_oci_runtime::main()
+}

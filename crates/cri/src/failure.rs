@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
+use ochre_runtime::spec::Error as SpecError;
 use ochre_types::ErrorKind;
 use tonic::{Code, Status};
 
@@ -65,11 +66,11 @@ impl Failure {
     /// The word that clients look for at the beginning of the message.
     fn agreed_word(&self) -> Option<&'static str> {
         if let Self::Image(error) = self {
-            return error.agreed_word();
+            return error.pull_reason().map(ochre_image::PullReason::as_str);
         }
         match self.pod()? {
-            ochre_pod::Error::Spec(error) => error.agreed_word(),
-            ochre_pod::Error::Image(error) => error.agreed_word(),
+            ochre_pod::Error::Spec(SpecError::RroUnsupported { .. }) => Some("RROUnsupported"),
+            ochre_pod::Error::Spec(SpecError::ImageVolume { .. }) => Some("ImageVolumeMountFailed"),
             _ => None,
         }
     }

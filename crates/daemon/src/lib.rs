@@ -10,7 +10,7 @@ mod router;
 mod serve;
 mod shutdown;
 
-pub use build::{Programs, build};
+pub use build::{Programs, build, open_images, open_store};
 pub use error::Error;
-pub use serve::{Listener, serve};
+pub use serve::{Claim, Listener, serve};
 pub use shutdown::Shutdown;

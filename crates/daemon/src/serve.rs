@@ -31,6 +31,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Rest after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A socket path that nobody answers at.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+}
+
 /// A bound socket; the file goes with it.
 #[derive(Debug)]
 pub struct Listener {
@@ -39,33 +45,44 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `path` (0600), removing a socket that nobody serves any more.
+    /// Makes sure that no other engine answers at `path`; before anything of the engine is opened.
     ///
     /// # Errors
     /// `SocketInUse` when somebody answers there, otherwise the error of the call.
-    pub async fn bind(path: &Path) -> Result<Self, Error> {
+    pub async fn claim(path: &Path) -> Result<Claim, Error> {
         let failed = |source| Error::Socket { path: path.to_owned(), source };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
         match std::fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => {
                 if UnixStream::connect(path).await.is_ok() {
                     return Err(Error::SocketInUse { path: path.to_owned() });
                 }
-                std::fs::remove_file(path).map_err(failed)?;
             }
             Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
+        Ok(Claim { path: path.to_owned() })
+    }
+}
+
+impl Claim {
+    /// Binds the socket (0600) once the engine can answer, replacing one that nobody serves any more.
+    ///
+    /// # Errors
+    /// The error of the call.
+    pub fn bind(self) -> Result<Listener, Error> {
+        let path = self.path;
+        let failed = |source| Error::Socket { path: path.clone(), source };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
         // Bound under a name of our own and moved into place with its final mode: nobody meets it more open than that.
         let private = path.with_extension(format!("{}.tmp", std::process::id()));
         let listener = UnixListener::bind(&private).map_err(failed)?;
         std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&private, path))
+            .and_then(|()| std::fs::rename(&private, &path))
             .map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Listener { listener, path })
     }
 }
 

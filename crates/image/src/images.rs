@@ -22,8 +22,8 @@ use crate::pull::join::Shared;
 use crate::pull::layer::Fetches;
 use crate::pull::progress::Progress;
 use crate::registries::{Registries, RegistriesPaths, ShortNameMode};
-use crate::registry::RetryPolicy;
 use crate::registry::transport::Transport;
+use crate::registry::{Proxies, RetryPolicy};
 
 /// All that the image service needs to know.
 #[derive(Clone)]
@@ -46,6 +46,8 @@ pub struct ImageServiceConfig {
     pub progress_timeout: Duration,
     /// Longest time for opening a connection, TLS included.
     pub connect_timeout: Duration,
+    /// Proxies between the node and registries.
+    pub proxies: Proxies,
     /// How requests are repeated.
     pub retry: RetryPolicy,
     /// Which images run here.
@@ -55,18 +57,24 @@ pub struct ImageServiceConfig {
 }
 
 impl ImageServiceConfig {
-    /// The defaults of a node: `/etc/containers`, both `certs.d`, a progress timeout of 10 s.
+    /// The defaults of a node: `/etc/containers`, both `certs.d`, a progress timeout of 10 s; authentication files and
+    /// proxies as the environment of this process says.
     pub fn new(store: Store, temp_dir: PathBuf) -> Self {
+        let directory =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let (runtime, config, home) =
+            (directory("XDG_RUNTIME_DIR"), directory("XDG_CONFIG_HOME"), directory("HOME"));
         Self {
             store,
             registries: RegistriesPaths::default(),
             short_names: None,
             policy: PolicyPaths::default(),
-            auth_files: AuthFiles::default(),
+            auth_files: AuthFiles::standard(runtime.as_deref(), config.as_deref(), home.as_deref()),
             certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
             pinned: Vec::new(),
             progress_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
+            proxies: Proxies::from_variables(|name| std::env::var(name).ok()),
             retry: RetryPolicy::default(),
             platform: Platform::default(),
             temp_dir,
@@ -118,7 +126,11 @@ impl Images {
         let registries = load(&config.registries)?;
         let service = Service {
             registries: ArcSwap::from_pointee(registries),
-            transport: Arc::new(Transport::new(config.certs_dirs.clone(), config.connect_timeout)),
+            transport: Arc::new(Transport::new(
+                config.certs_dirs.clone(),
+                config.proxies.clone(),
+                config.connect_timeout,
+            )),
             pulls: Shared::new(),
             fetches: Fetches::default(),
             usage: ArcSwap::from_pointee(measure(&config.store).map_err(Error::store)?),
@@ -165,7 +177,9 @@ impl Service {
         let measured = self.with_store(|service| measure(&service.config.store).map_err(Error::store)).await;
         match measured {
             Ok(usage) => self.usage.store(Arc::new(usage)),
-            Err(error) => tracing::warn!(error = %error, "the usage of the image store could not be measured"),
+            Err(error) => {
+                tracing::warn!(error = %error, "the usage of the image store could not be measured")
+            }
         }
     }
 }

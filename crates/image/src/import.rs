@@ -50,17 +50,14 @@ impl Service {
     fn import(&self, path: &Path, name: Option<Reference>) -> Result<ImageId, PullError> {
         let metadata = std::fs::metadata(path)
             .map_err(|source| LayoutError::Read { place: path.display().to_string(), source })?;
-        let (transport, unpacked) = if metadata.is_dir() {
-            ("oci", None)
-        } else {
-            ("oci-archive", Some(()))
-        };
+        let (transport, unpacked) = if metadata.is_dir() { ("oci", None) } else { ("oci-archive", Some(())) };
         if let Some(policy) = self.config.policy.load(None)? {
             policy.admit_path(transport, path)?;
         }
         // Held until the image is committed; dropping it removes the unpacked archive.
         let unpacked = unpacked.map(|()| Unpacked::from(path, &self.config.temp_dir)).transpose()?;
-        let directory: PathBuf = unpacked.as_ref().map_or_else(|| path.to_owned(), |unpacked| unpacked.path().to_owned());
+        let directory: PathBuf =
+            unpacked.as_ref().map_or_else(|| path.to_owned(), |unpacked| unpacked.path().to_owned());
         self.import_layout(&Layout::open(&directory)?, name)
     }
 

@@ -33,5 +33,5 @@ pub use pull::error::PullError;
 pub use pull::progress::PullProgress;
 pub use reference::{Parsed, Reference, ReferenceError, ShortName};
 pub use registries::{PullSource, Registries, RegistriesError, RegistriesPaths, ShortNameMode};
-pub use registry::{RegistryError, RetryPolicy};
+pub use registry::{Proxies, RegistryError, RetryPolicy};
 pub use status::ResolvedImage;

@@ -101,7 +101,10 @@ impl Service {
             size: details.size,
             uid,
             username,
-            pinned: image.names.iter().any(|name| self.config.pinned.iter().any(|pattern| is_pinned(name, pattern))),
+            pinned: image
+                .names
+                .iter()
+                .any(|name| self.config.pinned.iter().any(|pattern| is_pinned(name, pattern))),
             created: image.created.or(details.config.created),
             details,
         }
@@ -110,8 +113,11 @@ impl Service {
     fn read_details(&self, image: &Image) -> Details {
         let store = &self.config.store;
         let manifest = store.big_data(&image.id, "manifest").ok().and_then(|bytes| {
-            match Document::parse(&bytes, None).or_else(|_| Document::parse(&bytes, Some(OCI_MANIFEST))).ok()? {
-                Document::Image(manifest) => Some(manifest),
+            match Document::parse(&bytes, None)
+                .or_else(|_| Document::parse(&bytes, Some(OCI_MANIFEST)))
+                .ok()?
+            {
+                Document::Image(manifest) => Some(*manifest),
                 Document::Index(_) => None,
             }
         });
@@ -141,7 +147,9 @@ fn repo_digests(image: &Image) -> Vec<String> {
     for name in &image.names {
         let repository = repository_of(name);
         let own = name.contains('@').then(|| name.clone());
-        for digest in own.into_iter().chain(image.digests.iter().map(|digest| format!("{repository}@{digest}"))) {
+        for digest in
+            own.into_iter().chain(image.digests.iter().map(|digest| format!("{repository}@{digest}")))
+        {
             if !all.contains(&digest) {
                 all.push(digest);
             }

@@ -38,7 +38,9 @@ pub enum ManifestError {
         content_type: String,
     },
     /// Schema 1, without content addressing of the whole image; removed from the specifications.
-    #[error("the image is only available in the obsolete Docker schema 1 format; push it again with a current tool")]
+    #[error(
+        "the image is only available in the obsolete Docker schema 1 format; push it again with a current tool"
+    )]
     SchemaOne,
     /// Not JSON, or fields of a wrong type.
     #[error("the manifest is malformed")]
@@ -127,9 +129,10 @@ impl ManifestError {
             | Self::NotAnImage { .. }
             | Self::ForeignLayer { .. }
             | Self::LayerType { .. } => ErrorKind::InvalidArgument,
-            Self::ContentType { .. } | Self::Syntax { .. } | Self::MediaTypeMismatch { .. } | Self::Ambiguous { .. } => {
-                ErrorKind::Internal
-            }
+            Self::ContentType { .. }
+            | Self::Syntax { .. }
+            | Self::MediaTypeMismatch { .. }
+            | Self::Ambiguous { .. } => ErrorKind::Internal,
         }
     }
 }
@@ -137,7 +140,7 @@ impl ManifestError {
 /// A parsed document.
 #[derive(Debug)]
 pub(crate) enum Document {
-    Image(Manifest),
+    Image(Box<Manifest>),
     Index(Index),
 }
 
@@ -198,7 +201,8 @@ struct Wire {
 impl Document {
     /// Parses a document that was served as `content_type` (none: the server did not say).
     pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
-        let outside = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        let outside =
+            content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         if outside.as_deref().is_some_and(is_schema_one) {
             return Err(ManifestError::SchemaOne);
         }
@@ -239,12 +243,22 @@ impl Wire {
                 if layers.len() > LAYERS_MAX {
                     return Err(ManifestError::TooManyLayers { count: layers.len() });
                 }
-                Ok(Document::Image(Manifest { config, layers, annotations: self.annotations.unwrap_or_default() }))
+                Ok(Document::Image(Box::new(Manifest {
+                    config,
+                    layers,
+                    annotations: self.annotations.unwrap_or_default(),
+                })))
             }
             (OCI_MANIFEST | DOCKER_MANIFEST, ..) => ambiguous("an image manifest needs config and layers"),
-            (OCI_INDEX | DOCKER_LIST, None, None, Some(manifests)) => Ok(Document::Index(Index { manifests })),
-            (OCI_INDEX | DOCKER_LIST, ..) => ambiguous("an index has manifests and neither config nor layers"),
-            (other, ..) => Err(ManifestError::ContentType { content_type: other.chars().take(120).collect() }),
+            (OCI_INDEX | DOCKER_LIST, None, None, Some(manifests)) => {
+                Ok(Document::Index(Index { manifests }))
+            }
+            (OCI_INDEX | DOCKER_LIST, ..) => {
+                ambiguous("an index has manifests and neither config nor layers")
+            }
+            (other, ..) => {
+                Err(ManifestError::ContentType { content_type: other.chars().take(120).collect() })
+            }
         }
     }
 }
@@ -253,10 +267,15 @@ impl Manifest {
     /// Refuses what is no image that can be unpacked here.
     pub(crate) fn check(&self) -> Result<(), ManifestError> {
         if !matches!(self.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
-            return Err(ManifestError::NotAnImage { media_type: self.config.media_type.chars().take(120).collect() });
+            return Err(ManifestError::NotAnImage {
+                media_type: self.config.media_type.chars().take(120).collect(),
+            });
         }
         if self.config.size > CONFIG_MAX {
-            return Err(ManifestError::ConfigTooLarge { digest: self.config.digest.clone(), size: self.config.size });
+            return Err(ManifestError::ConfigTooLarge {
+                digest: self.config.digest.clone(),
+                size: self.config.size,
+            });
         }
         self.layers.iter().try_for_each(Descriptor::check_layer)
     }
@@ -285,7 +304,8 @@ impl Index {
         {
             return only.not_an_index();
         }
-        let available: Vec<_> = self.manifests.iter().take(20).filter_map(Descriptor::platform_text).collect();
+        let available: Vec<_> =
+            self.manifests.iter().take(20).filter_map(Descriptor::platform_text).collect();
         let available = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
         Err(ManifestError::NoPlatform { platform: platform.clone(), available })
     }
@@ -325,7 +345,8 @@ impl Descriptor {
 
     /// Layers are gzip, zstd or plain tar, and lie in the registry.
     fn check_layer(&self) -> Result<(), ManifestError> {
-        let (digest, media_type) = (self.digest.clone(), self.media_type.chars().take(120).collect::<String>());
+        let (digest, media_type) =
+            (self.digest.clone(), self.media_type.chars().take(120).collect::<String>());
         let foreign = media_type.contains(".foreign.") || media_type.contains(".nondistributable.");
         // A foreign layer without URLs has been pushed like any other. URLs of a normal layer are simply not used.
         if foreign && self.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {

@@ -40,7 +40,8 @@ impl Platform {
             _ => return if own.is_empty() { vec![String::new()] } else { vec![own.into(), String::new()] },
         };
         let level = own.strip_prefix('v').and_then(|level| level.parse::<u32>().ok()).unwrap_or(lowest);
-        let mut variants: Vec<_> = (lowest..=level.min(lowest + 8)).rev().map(|level| format!("v{level}")).collect();
+        let mut variants: Vec<_> =
+            (lowest..=level.min(lowest + 8)).rev().map(|level| format!("v{level}")).collect();
         // "Not said" is the lowest level, and where the machine's own level is the lowest, the plainest entry is best.
         let place = if level == lowest { 0 } else { variants.len() };
         variants.insert(place, String::new());

@@ -105,9 +105,10 @@ impl PolicyError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } => ErrorKind::FailedPrecondition,
-            Self::TooLarge { .. } | Self::Syntax { .. } | Self::NoRequirement { .. } | Self::Namespace { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::TooLarge { .. }
+            | Self::Syntax { .. }
+            | Self::NoRequirement { .. }
+            | Self::Namespace { .. } => ErrorKind::InvalidArgument,
             Self::Rejected { .. } | Self::SignatureUnsupported { .. } => ErrorKind::Denied,
         }
     }
@@ -150,7 +151,9 @@ impl PolicyPaths {
     /// # Errors
     /// A policy that exists (or is configured) and cannot be read or understood.
     pub fn load(&self, namespace: Option<&str>) -> Result<Option<Policy>, PolicyError> {
-        if let (Some(directory), Some(namespace)) = (&self.namespaces, namespace.filter(|name| !name.is_empty())) {
+        if let (Some(directory), Some(namespace)) =
+            (&self.namespaces, namespace.filter(|name| !name.is_empty()))
+        {
             let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
             if namespace.len() > 63 || !namespace.bytes().all(label) {
                 return Err(PolicyError::Namespace { namespace: namespace.chars().take(80).collect() });
@@ -212,11 +215,10 @@ impl Policy {
 
     fn decide(&self, transport: &str, scopes: &[String], image: &str) -> Result<(), PolicyError> {
         let rules = self.rules.transports.get(transport);
-        let specific = scopes.iter().map(String::as_str).chain([""]).find_map(|scope| {
-            rules?.get_key_value(scope)
-        });
-        let (scope, requirements) =
-            specific.map_or(("default", &self.rules.default), |(scope, requirements)| (scope.as_str(), requirements));
+        let specific =
+            scopes.iter().map(String::as_str).chain([""]).find_map(|scope| rules?.get_key_value(scope));
+        let (scope, requirements) = specific
+            .map_or(("default", &self.rules.default), |(scope, requirements)| (scope.as_str(), requirements));
         for requirement in requirements {
             let (path, image, scope) = (self.path.clone(), image.to_owned(), scope.to_owned());
             let requirement = match requirement {
@@ -277,7 +279,9 @@ mod tests {
         assert!(admitted("a.corp.org:5000/x").is_ok());
         assert!(admitted("quay.io/bad/good:1").is_ok());
         assert!(policy.admit_path("oci", Path::new("/srv/images/app")).is_ok());
-        for (text, scope) in [("quay.io/bad/good:2", "quay.io/bad"), ("other.io/x", "default"), ("corp.org/x", "default")] {
+        for (text, scope) in
+            [("quay.io/bad/good:2", "quay.io/bad"), ("other.io/x", "default"), ("corp.org/x", "default")]
+        {
             let error = admitted(text).unwrap_err();
             assert!(matches!(&error, PolicyError::Rejected { scope: s, .. } if s == scope), "{error}");
             assert!(error.is_signature_failure());
@@ -308,7 +312,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = PolicyPaths { file: Some(dir.path().join("none")), namespaces: None };
         assert_eq!(missing.load(None).unwrap_err().kind(), ErrorKind::FailedPrecondition);
-        std::fs::write(dir.path().join("all.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
+        std::fs::write(dir.path().join("all.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)
+            .unwrap();
         std::fs::write(dir.path().join("team.json"), r#"{"default":[{"type":"reject"}]}"#).unwrap();
         let paths =
             PolicyPaths { file: Some(dir.path().join("all.json")), namespaces: Some(dir.path().to_owned()) };

@@ -95,14 +95,23 @@ impl<E: Into<PullError>> From<E> for Failure {
 }
 
 impl Service {
-    async fn pull(self: Arc<Self>, request: &PullRequest, progress: Arc<Progress>) -> Result<ImageId, Failure> {
-        let candidates = match Parsed::parse(&request.reference).map_err(|source| Failure::Early(source.into()))? {
-            Parsed::Qualified(reference) => vec![reference],
-            Parsed::Short(name) => self.registries().candidates(&name, self.config.short_names)?,
-        };
+    async fn pull(
+        self: Arc<Self>,
+        request: &PullRequest,
+        progress: Arc<Progress>,
+    ) -> Result<ImageId, Failure> {
+        let candidates =
+            match Parsed::parse(&request.reference).map_err(|source| Failure::Early(source.into()))? {
+                Parsed::Qualified(reference) => vec![reference],
+                Parsed::Short(name) => self.registries().candidates(&name, self.config.short_names)?,
+            };
         let mut result = Err(Failure::Pull(PullError::Stopped));
         for candidate in &candidates {
-            result = self.pull_one(candidate, request, &progress).await.map_err(Failure::Pull);
+            let mut pulled = self.pull_one(candidate, request, &progress).await;
+            if pulled.as_ref().is_err_and(PullError::is_lost_layer) {
+                pulled = self.pull_one(candidate, request, &progress).await;
+            }
+            result = pulled.map_err(Failure::Pull);
             if result.is_ok() {
                 break;
             }
@@ -134,11 +143,12 @@ impl Service {
         .await?;
         progress.expect(missing.iter().map(|layer| layer.size).sum(), resolved.layers.len());
         progress.add_layers(resolved.layers.len() - missing.len());
-        self.fetch_and_commit(resolved, missing, Origin {
-            store: self.config.store.clone(),
-            sources,
-            progress: Arc::clone(progress),
-        }, reference.recorded_name())
+        self.fetch_and_commit(
+            resolved,
+            missing,
+            Origin { store: self.config.store.clone(), sources, progress: Arc::clone(progress) },
+            reference.recorded_name(),
+        )
         .await
     }
 
@@ -244,7 +254,9 @@ fn fingerprint(auth: &AuthConfig) -> [u8; 32] {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();
     let secrets = [&auth.password, &auth.auth, &auth.identity_token, &auth.registry_token];
-    for text in [auth.username.as_str(), auth.server_address.as_str()].into_iter().chain(secrets.map(|s| s.reveal())) {
+    for text in
+        [auth.username.as_str(), auth.server_address.as_str()].into_iter().chain(secrets.map(|s| s.reveal()))
+    {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }

@@ -46,7 +46,9 @@ pub enum ReferenceError {
         domain: String,
     },
     /// The repository path breaks the grammar.
-    #[error("{text:?} is not an image reference: {path:?} is not a repository path (lower case, digits, `.`, `_`, `-`)")]
+    #[error(
+        "{text:?} is not an image reference: {path:?} is not a repository path (lower case, digits, `.`, `_`, `-`)"
+    )]
     Path {
         /// The whole text.
         text: String,
@@ -118,8 +120,9 @@ impl Parsed {
         }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                let digest =
-                    digest.parse().map_err(|source| ReferenceError::Digest { text: text.to_owned(), source })?;
+                let digest = digest
+                    .parse()
+                    .map_err(|source| ReferenceError::Digest { text: text.to_owned(), source })?;
                 (rest, Some(digest))
             }
             None => (text, None),
@@ -171,7 +174,12 @@ impl ShortName {
             (None, None) => Some("latest".to_owned()),
             (tag, _) => tag.clone(),
         };
-        Reference { domain: target.domain.clone(), path: target.path.clone(), tag, digest: self.digest.clone() }
+        Reference {
+            domain: target.domain.clone(),
+            path: target.path.clone(),
+            tag,
+            digest: self.digest.clone(),
+        }
     }
 
     /// The path as written: the key of an alias.
@@ -243,7 +251,8 @@ impl Reference {
 
     /// The same tag and digest under another `domain/path`.
     pub(crate) fn moved_to(&self, repository: &str) -> Result<Self, ReferenceError> {
-        let refused = |domain: &str| ReferenceError::Domain { text: repository.to_owned(), domain: domain.to_owned() };
+        let refused =
+            |domain: &str| ReferenceError::Domain { text: repository.to_owned(), domain: domain.to_owned() };
         let (domain, path) = repository.split_once('/').ok_or_else(|| refused(repository))?;
         if !is_domain(domain) {
             return Err(refused(domain));
@@ -251,7 +260,12 @@ impl Reference {
         if !is_path(path) {
             return Err(ReferenceError::Path { text: repository.to_owned(), path: path.to_owned() });
         }
-        Ok(Self { domain: domain.to_owned(), path: path.to_owned(), tag: self.tag.clone(), digest: self.digest.clone() })
+        Ok(Self {
+            domain: domain.to_owned(),
+            path: path.to_owned(),
+            tag: self.tag.clone(),
+            digest: self.digest.clone(),
+        })
     }
 }
 
@@ -318,8 +332,9 @@ pub(crate) fn is_domain(text: &str) -> bool {
             && !part.starts_with('-')
             && !part.ends_with('-')
     };
-    let port_fits =
-        port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0));
+    let port_fits = port.is_none_or(|port| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
+    });
     port_fits && host.split('.').all(component)
 }
 
@@ -355,7 +370,9 @@ fn is_path_part(part: &str) -> bool {
 fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let mut bytes = text.bytes();
-    text.len() <= TAG_MAX && bytes.next().is_some_and(word) && bytes.all(|b| word(b) || b == b'.' || b == b'-')
+    text.len() <= TAG_MAX
+        && bytes.next().is_some_and(word)
+        && bytes.all(|b| word(b) || b == b'.' || b == b'-')
 }
 
 #[cfg(test)]

@@ -118,7 +118,9 @@ pub enum RegistriesError {
         source: ReferenceError,
     },
     /// A short name and no registry to look in.
-    #[error("{name:?} is a short name and no unqualified-search-registries are configured; write the registry's host")]
+    #[error(
+        "{name:?} is a short name and no unqualified-search-registries are configured; write the registry's host"
+    )]
     NoSearchRegistries {
         /// The name.
         name: String,
@@ -318,7 +320,9 @@ fn match_length(prefix: &str, reference: &str) -> Option<usize> {
             let host = reference.split('/').next().unwrap_or_default();
             let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let (domain, path) = suffix.split_once('/').unwrap_or((suffix, ""));
-            let end = [host, without_port].into_iter().find(|host| host.ends_with(domain) && host.len() > domain.len())?;
+            let end = [host, without_port]
+                .into_iter()
+                .find(|host| host.ends_with(domain) && host.len() > domain.len())?;
             if path.is_empty() {
                 end.len()
             } else {

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! https is verified. A registry marked `insecure` is asked over unverified https and, when it does not speak TLS,
-//! over http. There is no way from https back to http. Proxies (`HTTPS_PROXY`) are not used.
+//! over http. There is no way from https back to http.
 
 pub(crate) mod blob;
 mod challenge;
 pub(crate) mod client;
+mod proxy;
 mod redirect;
 mod retry;
 mod token;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use ochre_types::{Digest, ErrorKind};
 
+pub use proxy::Proxies;
 pub use retry::RetryPolicy;
 
 /// Why a registry did not give what was asked for. URLs are shown without their query: it may hold signatures.

@@ -33,7 +33,9 @@ impl Images {
     /// A text that cannot be a reference, the beginning of several ids, errors of the store.
     pub async fn status(&self, reference: &str) -> Result<Option<ImageSummary>, Error> {
         let reference = reference.to_owned();
-        self.service.with_store(move |service| Ok(service.find(&reference)?.map(|image| service.summary(&image)))).await
+        self.service
+            .with_store(move |service| Ok(service.find(&reference)?.map(|image| service.summary(&image))))
+            .await
     }
 
     /// The image that `reference` means, with its configuration.
@@ -42,7 +44,10 @@ impl Images {
     /// [`Error::NotFound`] naming the reference; [`Error::Config`] for an image whose configuration the store lost; as
     /// [`Images::status`].
     pub async fn resolve(&self, reference: &str) -> Result<ResolvedImage, Error> {
-        let summary = self.status(reference).await?.ok_or_else(|| Error::NotFound { reference: reference.to_owned() })?;
+        let summary = self
+            .status(reference)
+            .await?
+            .ok_or_else(|| Error::NotFound { reference: reference.to_owned() })?;
         // A default configuration in place of an unreadable one would run the image as root, without its command.
         if let Err(source) = ImageConfig::parse(summary.config_json()) {
             return Err(Error::Config { id: summary.id, source: Arc::new(source) });
@@ -77,7 +82,10 @@ impl Service {
                 return Ok(Some(image));
             }
         }
-        if bare.len() >= PREFIX_MIN && bare.len() <= 64 && bare.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if bare.len() >= PREFIX_MIN
+            && bare.len() <= 64
+            && bare.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return by_prefix(bare, &images);
         }
         parsed?;
@@ -85,7 +93,9 @@ impl Service {
     }
 
     fn named(&self, reference: &Reference, images: &[Arc<Image>]) -> Result<Option<Arc<Image>>, Error> {
-        if let Some(image) = self.config.store.image_by_name(&reference.recorded_name()).map_err(Error::store)? {
+        if let Some(image) =
+            self.config.store.image_by_name(&reference.recorded_name()).map_err(Error::store)?
+        {
             return Ok(Some(image));
         }
         let Some(digest) = reference.digest() else { return Ok(None) };

@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     inbox: Inbox,
     outbox: VecDeque<Outgoing>,
     greeted: bool,
+    /// The first message waits for room in the socket.
+    blocked: bool,
 }
 
 /// Who waits for the answer to a request.
@@ -47,7 +49,14 @@ impl Connection {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         poll.add(&socket, Source::Connection(serial), EventFlags::IN)?;
-        Ok(Some(Self { serial, socket, inbox: Inbox::default(), outbox: VecDeque::new(), greeted: false }))
+        Ok(Some(Self {
+            serial,
+            socket,
+            inbox: Inbox::default(),
+            outbox: VecDeque::new(),
+            greeted: false,
+            blocked: false,
+        }))
     }
 
     /// Reads what has arrived; `None` when there is nothing whole.
@@ -79,7 +88,7 @@ impl Connection {
             return Err(Gone);
         }
         self.outbox.push_back(message);
-        if self.outbox.len() == 1 { self.flush(poll) } else { Ok(()) }
+        if self.blocked { Ok(()) } else { self.flush(poll) }
     }
 
     /// Sends what waits, and asks to be woken when the socket has room if something is left.
@@ -87,16 +96,20 @@ impl Connection {
         while let Some(first) = self.outbox.front_mut() {
             match first.send(&self.socket) {
                 Ok(true) => drop(self.outbox.pop_front()),
-                Ok(false) => {
-                    let interest = EventFlags::IN | EventFlags::OUT;
-                    return poll
-                        .modify(&self.socket, Source::Connection(self.serial), interest)
-                        .map_err(|_| Gone);
-                }
+                Ok(false) => return self.block(poll, true),
                 Err(_) => return Err(Gone),
             }
         }
         self.outbox = VecDeque::new();
-        poll.modify(&self.socket, Source::Connection(self.serial), EventFlags::IN).map_err(|_| Gone)
+        self.block(poll, false)
+    }
+
+    fn block(&mut self, poll: &Poll, blocked: bool) -> Result<(), Gone> {
+        if self.blocked != blocked {
+            let interest = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            poll.modify(&self.socket, Source::Connection(self.serial), interest).map_err(|_| Gone)?;
+            self.blocked = blocked;
+        }
+        Ok(())
     }
 }

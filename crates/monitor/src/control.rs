@@ -1,9 +1,8 @@
 //! What can be done to a container that exists: start, signal, update, delete.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ochre_monitor_api::exit_record;
 use ochre_monitor_api::{Descriptors, FailureKind, Reply};
@@ -16,6 +15,9 @@ use crate::container::State;
 use crate::monitor::Monitor;
 use crate::operation::{Call, Operation, Task};
 use crate::runtime::{CallStdio, memory_file};
+
+/// How long a killed init may take to disappear.
+const DYING: Duration = Duration::from_secs(10);
 
 impl Monitor {
     pub(crate) fn start(&mut self, from: Requester, id: &ContainerId) {
@@ -137,7 +139,7 @@ impl Monitor {
             if let Some(pidfd) = &process.pidfd {
                 ochre_sys::pidfd::send_signal(pidfd, Signal::KILL.as_raw()).ok();
             }
-            let until = Instant::now() + operation.timeout;
+            let until = Instant::now() + DYING;
             if let Some(requester) = operation.requester {
                 container.deleting = Some((requester, until));
                 return;
@@ -163,7 +165,6 @@ impl Monitor {
         if let Some(container) = self.container_by_serial(serial) {
             container.deleting = None;
         }
-        let error = io::Error::new(io::ErrorKind::TimedOut, "the container's init does not die");
-        self.refuse(requester, FailureKind::TimedOut, error.to_string());
+        self.refuse(requester, FailureKind::TimedOut, "the container's init was killed and does not die");
     }
 }

@@ -181,6 +181,7 @@ impl Monitor {
 
     /// Lets the runtime remove what a failed `create` left, before the failure is reported.
     fn discard(&mut self, operation: Operation, failure: ochre_monitor_api::Failure) {
+        operation.kill_leftovers();
         let (serial, requester) = (operation.container, operation.requester);
         let Some(id) = self.container_by_serial(serial).map(|container| container.setup.id.clone()) else {
             return;

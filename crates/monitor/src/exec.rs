@@ -87,10 +87,10 @@ impl Monitor {
         let stdio = if exec.terminal {
             CallStdio::default()
         } else {
-            let null = ends.stdin.as_ref().map(AsFd::as_fd);
+            let stdin = ends.stdin.as_ref().map(AsFd::as_fd);
             let (stdout, stderr) =
                 (ends.stdout.as_ref().map(AsFd::as_fd), ends.stderr.as_ref().map(AsFd::as_fd));
-            CallStdio { stdin: null, stdout, stderr }
+            CallStdio { stdin, stdout, stderr }
         };
         let task = Task::Exec(Box::new(Pending { id: exec.exec_id.clone(), deadline, console }));
         self.call(Call {
@@ -102,7 +102,7 @@ impl Monitor {
             stdio,
         })?;
         if let (Some(operation), Some(deadline)) = (self.operations.last_mut(), deadline) {
-            operation.deadline = operation.deadline.map(|at| at.min(deadline));
+            operation.deadline = Some(operation.deadline.map_or(deadline, |at| at.min(deadline)));
         }
         Ok(())
     }
@@ -117,6 +117,7 @@ impl Monitor {
                 if let Some(pid) = found {
                     process::signal(pid, rustix::process::Signal::KILL.as_raw());
                 }
+                operation.kill_leftovers();
                 let mut failure = operation.failure(self, code, String::new());
                 if let Err(error) = received {
                     failure.message = format!("no terminal: {error}");

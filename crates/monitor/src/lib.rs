@@ -12,6 +12,7 @@
 //! ```
 
 mod adopt;
+mod buffer;
 mod cgroup;
 mod connection;
 mod container;

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
 use crate::Error;
+use crate::buffer::Buffer;
 use crate::cgroup::Hierarchies;
 use crate::connection::{Connection, Gone, Requester};
 use crate::container::Container;
@@ -23,8 +24,6 @@ use crate::poll::{Poll, Source, Stream, source};
 
 /// Daemons at one time; there should be one, and one more while it restarts.
 const MAX_CONNECTIONS: usize = 64;
-/// One read from a pipe or socket.
-const BUFFER: usize = 16 * 1024;
 /// The number of the listening socket that the daemon hands over.
 const LISTENER: i32 = 3;
 /// Events taken from the kernel at once.
@@ -44,7 +43,7 @@ pub(crate) struct Monitor {
     /// Children that were reaped before their runtime told their names, newest last.
     pub(crate) strangers: Vec<(i32, i32)>,
     pub(crate) hierarchies: Option<Hierarchies>,
-    pub(crate) buffer: Vec<u8>,
+    pub(crate) buffer: Buffer,
     pub(crate) serials: u32,
     pub(crate) ending: bool,
 }
@@ -65,6 +64,8 @@ pub fn run(dir: &Path) -> Result<(), Error> {
         }
         monitor.expire(Instant::now());
     }
+    // So that nobody takes the socket of an ended monitor for that of a dead one.
+    rustix::fs::unlinkat(&monitor.dir_fd, ochre_monitor_api::SOCKET, rustix::fs::AtFlags::empty()).ok();
     Ok(())
 }
 
@@ -85,7 +86,7 @@ impl Monitor {
             .map_err(|error| Error::Listener { source: error.into() })?;
         poll.add(&listener, Source::Listener, EventFlags::IN).map_err(|source| Error::Listener { source })?;
         poll.add(&signals, Source::Signals, EventFlags::IN).map_err(at_setup)?;
-        crate::runtime::remove_leftovers(&dir_fd);
+        crate::runtime::remove_leftovers(dir);
         Ok(Self {
             dir: dir.into(),
             dir_fd,
@@ -98,7 +99,7 @@ impl Monitor {
             executions: Vec::new(),
             strangers: Vec::new(),
             hierarchies: None,
-            buffer: vec![0; BUFFER],
+            buffer: Buffer::new(),
             serials: 0,
             ending: false,
         })

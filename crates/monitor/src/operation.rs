@@ -75,6 +75,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl Operation {
+    /// Kills what a failed runtime left running in its session, which nobody else can be in.
+    pub(crate) fn kill_leftovers(&self) {
+        Tree { root: None, session: Some(self.pid) }.kill(None);
+    }
+
     /// Why the runtime did not do what it was asked for.
     pub(crate) fn failure(&self, monitor: &Monitor, code: i32, also: String) -> Failure {
         let verb = self.task.verb();

@@ -31,7 +31,7 @@ impl Monitor {
             Request::CloseStdin { id } => {
                 let Self { containers, poll, .. } = self;
                 let container = containers.iter_mut().find(|container| container.setup.id == id);
-                let result = container.map(|container| Ok(container.streams.close_stdin(poll)));
+                let result = container.map(|container| container.streams.close_stdin(poll)).map(Ok);
                 self.conclude_if_known(from, result);
             }
             Request::Exec(exec) => self.exec(from, exec, descriptors),

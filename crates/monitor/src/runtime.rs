@@ -8,7 +8,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ochre_monitor_api::RuntimeCommand;
 use ochre_monitor_api::wire::MAX_TEXT;
@@ -91,13 +91,13 @@ impl CallFiles {
 }
 
 /// Removes the files of calls that a killed predecessor in the same directory was making.
-pub(crate) fn remove_leftovers(dir: &OwnedFd) {
-    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
+pub(crate) fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let text = name.to_bytes();
+        let text = name.as_bytes();
         if text.starts_with(b"op.") && FILES.iter().any(|suffix| text.ends_with(suffix.as_bytes())) {
-            rustix::fs::unlinkat(dir, name, AtFlags::empty()).ok();
+            std::fs::remove_file(entry.path()).ok();
         }
     }
 }

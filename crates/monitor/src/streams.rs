@@ -15,8 +15,8 @@ use rustix::termios::{OptionalActions, OutputModes, Winsize};
 use crate::log::Log;
 use crate::poll::{Poll, Source, Stream};
 
-/// Output that may wait for one attachment.
-const PATIENCE: usize = 256 * 1024;
+/// Output that may wait for one attachment. Allocated only while somebody is behind.
+const PATIENCE: usize = 1024 * 1024;
 /// Reads per event, so that one busy container does not starve its neighbours.
 const ROUNDS: usize = 8;
 /// Reads when a stream is closed for good: more than a pipe or terminal holds.

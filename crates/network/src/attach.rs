@@ -118,7 +118,7 @@ impl Network {
         let record = |cni| AttachmentRecord {
             sandbox: request.sandbox.clone(),
             netns: request.netns.clone(),
-            network: NetworkRecord::Cni(cni),
+            network: NetworkRecord::Cni(Box::new(cni)),
         };
         self.shared.records.store(&record(cni.clone()))?;
         let result = self.add(request, list, &cni).map_err(failed)?;

@@ -37,10 +37,10 @@ impl Network {
             Ok(_) => failures.extend(shared.records.remove(sandbox).err()),
             Err(error) => failures.push(error),
         }
-        if shared.native.holds(sandbox) {
-            if let Err(source) = shared.native.unplug(sandbox) {
-                failures.push(Error::Native { sandbox: sandbox.clone(), source });
-            }
+        if shared.native.holds(sandbox)
+            && let Err(source) = shared.native.unplug(sandbox)
+        {
+            failures.push(Error::Native { sandbox: sandbox.clone(), source });
         }
         Error::collect(failures)
     }
@@ -62,7 +62,7 @@ impl Network {
             let config = cached.config()?;
             let Cached { args, capability_args, result, .. } = cached;
             let (args, capability_args) = (args.unwrap_or_default(), capability_args.unwrap_or_default());
-            let network = NetworkRecord::Cni(CniRecord { config, args, capability_args, result });
+            let network = NetworkRecord::Cni(Box::new(CniRecord { config, args, capability_args, result }));
             Some(AttachmentRecord { sandbox: sandbox.clone(), netns, network })
         }))
     }

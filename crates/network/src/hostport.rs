@@ -169,7 +169,7 @@ fn enter(state: &mut State, sandbox: &SandboxId, record: &Record) -> Result<(), 
             all.sort_by_key(|element| element.set);
             transaction.add_elements(&all);
         }
-        transaction.commit(&mut socket).map_err(unavailable)?;
+        transaction.commit(&mut socket)?;
         state.fresh.insert(family);
     }
     for device in &record.devices {
@@ -210,15 +210,5 @@ fn delete(socket: &mut Socket, family: Family, elements: &[Element]) -> Result<(
 }
 
 fn exists(socket: &mut Socket, family: Family) -> Result<bool, HostPortError> {
-    table_exists(socket, family, TABLE).map_err(unavailable)
-}
-
-/// The kernel's way of saying that it has no nf_tables.
-fn unavailable(error: crate::NetlinkError) -> HostPortError {
-    match error.errno() {
-        Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
-            HostPortError::Unsupported { source: error }
-        }
-        _ => HostPortError::Kernel { source: error },
-    }
+    Ok(table_exists(socket, family, TABLE)?)
 }

@@ -27,7 +27,7 @@ pub(crate) enum Network {
     /// The built-in bridge: its leases say the rest.
     Native,
     /// Plugins.
-    Cni(CniRecord),
+    Cni(Box<CniRecord>),
 }
 
 /// What plugins were given, since DEL must be given the same.

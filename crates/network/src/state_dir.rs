@@ -6,7 +6,7 @@
 //!   attachments/<pod>.json          written before the first plugin runs, removed after the last DEL
 //!   host-ports/<pod>.json           ports a pod holds
 //!   leases/<address>                symbolic link whose target is the pod's id: made in one exclusive step
-//!   leases/.last                    symbolic link naming the address given out last
+//!   leases/.last                    symbolic link naming the address to go on behind
 //! ```
 //!
 //! Leases and host ports are kernel state of one boot: after a reboot no pod's network exists any more.

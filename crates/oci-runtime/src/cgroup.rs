@@ -140,7 +140,9 @@ impl CgroupError {
             Self::UnsafePath { .. } | Self::Invalid { .. } | Self::NotAScope { .. } | Self::Value { .. } => {
                 ErrorKind::InvalidArgument
             }
-            Self::NotMounted | Self::ControllerMissing { .. } | Self::Occupied { .. } => ErrorKind::FailedPrecondition,
+            Self::NotMounted | Self::ControllerMissing { .. } | Self::Occupied { .. } => {
+                ErrorKind::FailedPrecondition
+            }
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Systemd { .. } => ErrorKind::Unavailable,
             Self::Access { .. } | Self::Devices { .. } => ErrorKind::Internal,
@@ -197,7 +199,11 @@ impl Groups {
     ///
     /// # Errors
     /// When one cannot be made or has processes; those made before it are removed again.
-    pub fn create(hierarchies: &Hierarchies, path: &Path, scope: Option<String>) -> Result<Self, CgroupError> {
+    pub fn create(
+        hierarchies: &Hierarchies,
+        path: &Path,
+        scope: Option<String>,
+    ) -> Result<Self, CgroupError> {
         let mut groups = Self { paths: BTreeMap::new(), scope };
         let result = match hierarchies {
             Hierarchies::V2 => v2::make(path, groups.scope.is_some()).map(|made| {
@@ -217,6 +223,17 @@ impl Groups {
                 Err(error)
             }
         }
+    }
+
+    /// The groups as systemd will make them for a scope.
+    pub fn planned(hierarchies: &Hierarchies, directory: &Path, scope: String) -> Self {
+        let paths = match hierarchies {
+            Hierarchies::V2 => [(UNIFIED.to_owned(), Path::new(MOUNT_POINT).join(directory))].into(),
+            Hierarchies::V1(mounted) => {
+                mounted.iter().map(|h| (h.directory.clone(), h.mount_point().join(directory))).collect()
+            }
+        };
+        Self { paths, scope: Some(scope) }
     }
 
     /// Whether this is the v2 world.
@@ -282,7 +299,11 @@ impl Groups {
     /// The path that `/proc/<pid>/cgroup` readers and OCI state consumers know: v2, else by controller.
     pub fn path_for(&self, controller: &str) -> Option<&Path> {
         let named = |directory: &String| directory.split(',').any(|part| part == controller);
-        let found = self.paths.iter().find(|(directory, _)| named(directory)).or_else(|| self.paths.get_key_value(UNIFIED));
+        let found = self
+            .paths
+            .iter()
+            .find(|(directory, _)| named(directory))
+            .or_else(|| self.paths.get_key_value(UNIFIED));
         found.map(|(_, path)| path.as_path())
     }
 
@@ -316,7 +337,9 @@ impl Groups {
     pub fn is_frozen(&self) -> bool {
         match (self.paths.get(UNIFIED), self.path_for("freezer")) {
             (Some(path), _) => files::read(&path.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1"),
-            (None, Some(path)) => files::read(&path.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED"),
+            (None, Some(path)) => {
+                files::read(&path.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED")
+            }
             (None, None) => false,
         }
     }

@@ -120,8 +120,13 @@ mod tests {
     #[test]
     fn messages_arrive_whole_and_the_end_is_noticed() {
         let (a, b) = Channel::pair().unwrap();
-        let messages =
-            [Message::Continue, Message::Warning("w".into()), Message::Moved(7), Message::Ready, Message::Failed(String::new())];
+        let messages = [
+            Message::Continue,
+            Message::Warning("w".into()),
+            Message::Moved(7),
+            Message::Ready,
+            Message::Failed(String::new()),
+        ];
         for message in &messages {
             a.send(message).unwrap();
         }

@@ -287,7 +287,9 @@ impl Words {
 
     /// The value of an option: behind its `=`, or the next word.
     fn value(&mut self, name: &str, inline: Option<OsString>) -> Result<OsString, UsageError> {
-        inline.or_else(|| self.rest.next()).ok_or_else(|| UsageError::MissingValue { option: name.to_owned() })
+        inline
+            .or_else(|| self.rest.next())
+            .ok_or_else(|| UsageError::MissingValue { option: name.to_owned() })
     }
 
     fn path(&mut self, name: &str, inline: Option<OsString>) -> Result<PathBuf, UsageError> {
@@ -399,7 +401,9 @@ fn arguments(
         match word {
             Word::Option { name, value } => option(words, &name, value)?,
             Word::Plain(argument) if plain.len() == limit => {
-                return Err(UsageError::UnexpectedArgument { argument: argument.to_string_lossy().into_owned() });
+                return Err(UsageError::UnexpectedArgument {
+                    argument: argument.to_string_lossy().into_owned(),
+                });
             }
             Word::Plain(argument) => plain.push(argument.to_string_lossy().into_owned()),
         }

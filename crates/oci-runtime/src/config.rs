@@ -159,12 +159,14 @@ pub fn load_process(path: &Path) -> Result<Process, ConfigError> {
 /// # Errors
 /// As for [`load_spec`].
 pub fn load_resources(path: &Path) -> Result<Resources, ConfigError> {
-    let bytes = if path.as_os_str() == "-" { read_limited(path, io::stdin().lock())? } else { read_file(path)? };
+    let bytes =
+        if path.as_os_str() == "-" { read_limited(path, io::stdin().lock())? } else { read_file(path)? };
     parse(path, &bytes)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let file = std::fs::File::open(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let file =
+        std::fs::File::open(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     read_limited(path, file)
 }
 
@@ -195,7 +197,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_ignored_and_deep_nesting_is_an_error() {
-        let spec: Spec = parse(Path::new("x"), br#"{"ociVersion":"1.0.2","vm":{"a":[1]},"linux":{"later":1}}"#).unwrap();
+        let spec: Spec =
+            parse(Path::new("x"), br#"{"ociVersion":"1.0.2","vm":{"a":[1]},"linux":{"later":1}}"#).unwrap();
         assert_eq!(spec.oci_version, "1.0.2");
         let deep = format!("{{\"vm\":{}", "[".repeat(100_000));
         assert!(parse::<Spec>(Path::new("x"), deep.as_bytes()).is_err());

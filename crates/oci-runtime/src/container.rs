@@ -181,7 +181,12 @@ impl Container {
     pub fn create(root: &Path, record: Record, config: &[u8]) -> Result<Self, StateError> {
         let path = root.join(&record.id);
         let id = record.id.clone();
-        let access = |source: io::Error| StateError::Access { action: "make", id: id.clone(), path: path.clone(), source };
+        let access = |source: io::Error| StateError::Access {
+            action: "make",
+            id: id.clone(),
+            path: path.clone(),
+            source,
+        };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(access)?;
         match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700)) {
             Err(Errno::EXIST) => return Err(StateError::Exists { id }),
@@ -191,7 +196,9 @@ impl Container {
         let container = Self { record, directory, path };
         let filled = rustix::fs::mkfifoat(&container.directory, FIFO, Mode::from_raw_mode(0o600))
             .map_err(io::Error::from)
-            .and_then(|()| atomic::write(&container.directory, CONFIG_FILE, config, 0o600, Durability::Volatile));
+            .and_then(|()| {
+                atomic::write(&container.directory, CONFIG_FILE, config, 0o600, Durability::Volatile)
+            });
         if let Err(source) = filled {
             container.remove()?;
             return Err(container.access("make", source));
@@ -212,8 +219,12 @@ impl Container {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StateError::NotFound { id }),
             Err(source) => return Err(StateError::Access { action: "open", id, path, source }),
         };
-        let bytes = read(&directory, STATE_FILE)
-            .map_err(|source| StateError::Access { action: "read", id: id.clone(), path: path.clone(), source })?;
+        let bytes = read(&directory, STATE_FILE).map_err(|source| StateError::Access {
+            action: "read",
+            id: id.clone(),
+            path: path.clone(),
+            source,
+        })?;
         let record = serde_json::from_slice(&bytes).map_err(|source| StateError::Damaged { id, source })?;
         Ok(Self { record, directory, path })
     }
@@ -258,7 +269,8 @@ impl Container {
     /// When it cannot be read.
     pub fn spec(&self) -> Result<Spec, StateError> {
         let bytes = read(&self.directory, CONFIG_FILE).map_err(|source| self.access("read", source))?;
-        serde_json::from_slice(&bytes).map_err(|source| StateError::Damaged { id: self.record.id.clone(), source })
+        serde_json::from_slice(&bytes)
+            .map_err(|source| StateError::Damaged { id: self.record.id.clone(), source })
     }
 
     /// The waiting place, for the first process: it reads from it until `start` writes.
@@ -324,7 +336,12 @@ impl Container {
     ///
     /// # Errors
     /// [`StateError::WrongStatus`].
-    pub fn require(&self, allowed: &[Status], wanted: &'static str, verb: &'static str) -> Result<Status, StateError> {
+    pub fn require(
+        &self,
+        allowed: &[Status],
+        wanted: &'static str,
+        verb: &'static str,
+    ) -> Result<Status, StateError> {
         let status = self.status();
         if allowed.contains(&status) {
             return Ok(status);
@@ -348,7 +365,8 @@ impl Container {
             created: &self.record.created,
             annotations: &self.record.annotations,
         };
-        serde_json::to_string_pretty(&state).map_err(|source| StateError::Damaged { id: self.record.id.clone(), source })
+        serde_json::to_string_pretty(&state)
+            .map_err(|source| StateError::Damaged { id: self.record.id.clone(), source })
     }
 
     /// Removes the directory.
@@ -366,8 +384,12 @@ impl Container {
 /// When something of it cannot be removed.
 pub fn remove_remains(root: &Path, id: &Id) -> Result<(), StateError> {
     let path = root.join(id.as_str());
-    remove_directory(&path)
-        .map_err(|source| StateError::Access { action: "remove", id: id.as_str().to_owned(), path, source })
+    remove_directory(&path).map_err(|source| StateError::Access {
+        action: "remove",
+        id: id.as_str().to_owned(),
+        path,
+        source,
+    })
 }
 
 /// Only files that this runtime makes are in it, so there is nothing to descend into.
@@ -397,7 +419,8 @@ fn read(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When there is no such process.
 pub fn process_stat(pid: i32) -> io::Result<(char, u64)> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The command's name, in parentheses, may contain anything; the fields after it are counted from its end.
@@ -413,7 +436,16 @@ mod tests {
     fn record(id: &str) -> Record {
         let groups = Groups { paths: BTreeMap::new(), scope: None };
         let (bundle, rootfs, annotations) = ("/b".into(), "/r".into(), BTreeMap::new());
-        Record { id: id.into(), bundle, rootfs, pid: 0, start_time: 0, created: String::new(), groups, annotations }
+        Record {
+            id: id.into(),
+            bundle,
+            rootfs,
+            pid: 0,
+            start_time: 0,
+            created: String::new(),
+            groups,
+            annotations,
+        }
     }
 
     #[test]
@@ -429,7 +461,10 @@ mod tests {
         let id = Id::parse("one").unwrap();
         let container = Container::create(root.path(), record("one"), b"{}").unwrap();
         assert_eq!(container.status(), Status::Creating);
-        assert!(matches!(Container::create(root.path(), record("one"), b"{}"), Err(StateError::Exists { .. })));
+        assert!(matches!(
+            Container::create(root.path(), record("one"), b"{}"),
+            Err(StateError::Exists { .. })
+        ));
         assert_eq!(Container::ids(root.path()).unwrap(), std::slice::from_ref(&id));
         container.remove().unwrap();
         assert!(matches!(Container::open(root.path(), &id), Err(StateError::NotFound { .. })));

@@ -139,8 +139,12 @@ mod tests {
 
     #[test]
     fn hooks_see_the_state_and_only_their_environment() {
-        run("prestart", &[shell("read -r line; [ \"$line\" = state ] && [ \"$ONLY\" = this ] && [ -z \"$HOME\" ]")], "state\n")
-            .unwrap();
+        run(
+            "prestart",
+            &[shell("read -r line; [ \"$line\" = state ] && [ \"$ONLY\" = this ] && [ -z \"$HOME\" ]")],
+            "state\n",
+        )
+        .unwrap();
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<Owne
             // Holds the namespace until the other end is closed, or the runtime is gone.
             drop(wait);
             let mut byte = [0];
-            drop(rustix::io::read(&keep, &mut byte).map(|_| ()));
+            drop(rustix::io::read(&keep, &mut byte).map_err(io::Error::from));
             ochre_sys::exec::exit_now(0)
         }
         Cloned::Parent { pid, pidfd } => {

@@ -115,7 +115,11 @@ pub fn live(mut birth: Birth<'_>, channel: Channel) -> ! {
     drop(channel);
     let error = start(&birth, &program);
     let code = match &error {
-        InitError::Process(ProcessError::NotExecutable { source, .. }) if source.kind() == io::ErrorKind::NotFound => 127,
+        InitError::Process(ProcessError::NotExecutable { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            127
+        }
         InitError::Process(_) => 126,
         _ => 1,
     };
@@ -133,7 +137,8 @@ fn prepare(birth: &mut Birth<'_>, channel: &Channel) -> Result<Program, InitErro
         enter_user_namespace(&user, new, channel)?;
     }
     if spec.linux.makes(NamespaceKind::Cgroup) {
-        unshare_namespaces(ThreadNameSpaceType::CONTROL_GROUP).map_err(step("making the cgroup namespace"))?;
+        unshare_namespaces(ThreadNameSpaceType::CONTROL_GROUP)
+            .map_err(step("making the cgroup namespace"))?;
     }
     let root = rootfs::enter(&birth.prepared)?;
     if spec.linux.namespace(NamespaceKind::User).is_some() {
@@ -153,8 +158,9 @@ fn prepare(birth: &mut Birth<'_>, channel: &Channel) -> Result<Program, InitErro
     drop(root.create_dir_all(&birth.plan.process.cwd, 0o755));
     if let Some(socket) = birth.console_socket.take() {
         let process = birth.plan.process;
-        let slave = console::open(&root, &socket, process.console_size, &process.user, birth.prepared.makes_devices)
-            .and_then(|slave| console::adopt(&slave).map(|()| slave));
+        let slave =
+            console::open(&root, &socket, process.console_size, &process.user, birth.prepared.makes_devices)
+                .and_then(|slave| console::adopt(&slave).map(|()| slave));
         slave.map_err(step("setting up the terminal"))?;
     }
     rootfs::seal(&root, &birth.prepared)?;
@@ -193,17 +199,24 @@ pub(crate) fn enter_groups(entry: Option<Entry>) -> Result<(), InitError> {
 
 /// Enters a user namespace and makes the others in it. A new PID namespace is only for children: one goes on in the
 /// place of this process.
-fn enter_user_namespace(user: &OwnedFd, new: ThreadNameSpaceType, channel: &Channel) -> Result<(), InitError> {
+fn enter_user_namespace(
+    user: &OwnedFd,
+    new: ThreadNameSpaceType,
+    channel: &Channel,
+) -> Result<(), InitError> {
     namespaces::enter(NamespaceKind::User, user)?;
     unshare_namespaces(new.difference(ThreadNameSpaceType::PROCESS_ID)).map_err(step("making namespaces"))?;
     if !new.contains(ThreadNameSpaceType::PROCESS_ID) {
         return Ok(());
     }
-    let options = CloneOptions { namespaces: Some(ThreadNameSpaceType::PROCESS_ID), cgroup: None, sibling: true };
+    let options =
+        CloneOptions { namespaces: Some(ThreadNameSpaceType::PROCESS_ID), cgroup: None, sibling: true };
     match clone_process(&options).map_err(step("making the PID namespace"))? {
         Cloned::Child => channel.wait_continue().map_err(step("waiting for the runtime")),
         Cloned::Parent { pid, .. } => {
-            channel.send(&Message::Moved(pid.as_raw_nonzero().get())).map_err(step("reporting to the runtime"))?;
+            channel
+                .send(&Message::Moved(pid.as_raw_nonzero().get()))
+                .map_err(step("reporting to the runtime"))?;
             ochre_sys::exec::exit_now(0)
         }
     }
@@ -216,13 +229,16 @@ fn enter_user_namespace(user: &OwnedFd, new: ThreadNameSpaceType, channel: &Chan
 pub(crate) fn become_namespace_root() -> Result<(), InitError> {
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
     rustix::thread::set_thread_groups(&[]).map_err(step("leaving the host's groups"))?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(step("becoming group 0 of the user namespace"))?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .map_err(step("becoming group 0 of the user namespace"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(step("becoming user 0 of the user namespace"))
 }
 
 /// The handle is made only when something is written through it.
 fn open_procfs(birth: &Birth<'_>) -> Result<Option<Procfs>, InitError> {
-    let needed = !birth.sysctls.is_empty() || !birth.plan.labels.is_empty() || !birth.spec.linux.time_offsets.is_empty();
+    let needed = !birth.sysctls.is_empty()
+        || !birth.plan.labels.is_empty()
+        || !birth.spec.linux.time_offsets.is_empty();
     needed.then(Procfs::open).transpose().map_err(step("making a procfs handle"))
 }
 

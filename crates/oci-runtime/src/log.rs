@@ -59,10 +59,11 @@ impl Log {
         let Some(file) = &mut self.file else { return };
         let time = rfc3339(ochre_types::Timestamp::now());
         let line = match self.format {
-            LogFormat::Json => serde_json::to_string(&Line { level: level.name(), msg: message, time: &time }),
-            LogFormat::Text => {
-                serde_json::to_string(message).map(|msg| format!("time=\"{time}\" level={} msg={msg}", level.name()))
+            LogFormat::Json => {
+                serde_json::to_string(&Line { level: level.name(), msg: message, time: &time })
             }
+            LogFormat::Text => serde_json::to_string(message)
+                .map(|msg| format!("time=\"{time}\" level={} msg={msg}", level.name())),
         };
         // One write per line keeps lines of several processes apart; a full disk loses the line, not the verb.
         if let Ok(line) = line {

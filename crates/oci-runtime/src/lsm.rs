@@ -87,7 +87,9 @@ impl Labels {
             let value = format!("exec {profile}");
             let set = match procfs.write_own("attr/apparmor/exec", &value) {
                 // Before Linux 5.8 the modules share one file.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => procfs.write_own("attr/exec", &value),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    procfs.write_own("attr/exec", &value)
+                }
                 result => result,
             };
             set.map_err(|source| LsmError::Label { label: profile.clone(), source })?;

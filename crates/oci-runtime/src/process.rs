@@ -128,7 +128,10 @@ pub struct Program {
 ///
 /// # Errors
 /// The step that failed.
-pub fn become_program(plan: &Plan<'_>, procfs: Option<&Procfs>) -> Result<(Program, Vec<String>), ProcessError> {
+pub fn become_program(
+    plan: &Plan<'_>,
+    procfs: Option<&Procfs>,
+) -> Result<(Program, Vec<String>), ProcessError> {
     let process = plan.process;
     let mut warnings = Vec::new();
     if let Some(procfs) = procfs {
@@ -150,12 +153,15 @@ pub fn become_program(plan: &Plan<'_>, procfs: Option<&Procfs>) -> Result<(Progr
     rustix::thread::set_keep_capabilities(false).map_err(step("no longer keeping capabilities"))?;
     enter_cwd(&process.cwd)?;
     sets.apply()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(process.user.umask.unwrap_or(DEFAULT_UMASK) & 0o777));
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(
+        process.user.umask.unwrap_or(DEFAULT_UMASK) & 0o777,
+    ));
     Ok((find(process)?, warnings))
 }
 
 fn load(filter: &Filter) -> Result<(), ProcessError> {
-    ochre_sys::seccomp::install_filter(&filter.program, filter.flags).map_err(step("loading the seccomp filter"))
+    ochre_sys::seccomp::install_filter(&filter.program, filter.flags)
+        .map_err(step("loading the seccomp filter"))
 }
 
 /// The five sets, without those that this runtime may not give.
@@ -171,7 +177,9 @@ impl Sets {
     fn decide(asked: Option<&CapabilitySets>, warnings: &mut Vec<String>) -> Result<Self, ProcessError> {
         let nothing = CapabilitySets::default();
         let asked = asked.unwrap_or(&nothing);
-        let held = capability::permitted().map_err(step("reading capabilities"))?.intersection(capability::bounding());
+        let held = capability::permitted()
+            .map_err(step("reading capabilities"))?
+            .intersection(capability::bounding());
         let mut read = |names: &[String]| {
             let mut set = Capabilities::default();
             for name in names {
@@ -182,11 +190,13 @@ impl Sets {
             }
             set
         };
-        let all = [&asked.bounding, &asked.effective, &asked.permitted, &asked.inheritable, &asked.ambient].map(|n| read(n));
+        let all = [&asked.bounding, &asked.effective, &asked.permitted, &asked.inheritable, &asked.ambient]
+            .map(|n| read(n));
         let missing = Capabilities(all.iter().fold(0, |sum, set| sum | set.0)).difference(held);
         let names: Vec<String> = missing.numbers().filter_map(capability::name).collect();
         if !names.is_empty() {
-            warnings.push(format!("capabilities beyond the runtime's own are not given: {}", names.join(", ")));
+            warnings
+                .push(format!("capabilities beyond the runtime's own are not given: {}", names.join(", ")));
         }
         let [bounding, effective, permitted, inheritable, ambient] = all.map(|set| set.intersection(held));
         Ok(Self {
@@ -199,7 +209,8 @@ impl Sets {
     }
 
     fn apply(&self) -> Result<(), ProcessError> {
-        capability::set(self.effective, self.permitted, self.inheritable).map_err(step("setting capabilities"))?;
+        capability::set(self.effective, self.permitted, self.inheritable)
+            .map_err(step("setting capabilities"))?;
         capability::set_ambient(self.ambient).map_err(step("setting ambient capabilities"))
     }
 }
@@ -230,7 +241,8 @@ fn enter_cwd(path: &Path) -> Result<(), ProcessError> {
 
 /// Finds the program as its user and in its working directory, so that a missing one is an error of `create`.
 fn find(process: &Process) -> Result<Program, ProcessError> {
-    let strings = |list: &[String]| list.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
+    let strings =
+        |list: &[String]| list.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
     let arguments = strings(&process.args).map_err(|_| ProcessError::NulByte)?;
     let environment = strings(&process.env).map_err(|_| ProcessError::NulByte)?;
     let program = process.args.first().cloned().unwrap_or_default();
@@ -247,14 +259,16 @@ fn find(process: &Process) -> Result<Program, ProcessError> {
         let candidate = Path::new(if directory.is_empty() { "." } else { directory }).join(&program);
         match executable(&candidate) {
             Ok(()) => {
-                let path = CString::new(candidate.as_os_str().as_bytes()).map_err(|_| ProcessError::NulByte)?;
+                let path =
+                    CString::new(candidate.as_os_str().as_bytes()).map_err(|_| ProcessError::NulByte)?;
                 return Ok(Program { path, arguments, environment });
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(error),
             Err(_) => {}
         }
     }
-    Err(refused.map_or_else(not_found, |source| ProcessError::NotExecutable { program: program.clone(), source }))
+    Err(refused
+        .map_or_else(not_found, |source| ProcessError::NotExecutable { program: program.clone(), source }))
 }
 
 fn executable(path: &Path) -> io::Result<()> {
@@ -271,6 +285,7 @@ pub fn run(plan: &Plan<'_>, program: &Program) -> ProcessError {
     if let Err(error) = ochre_sys::exec::cloexec_from(3 + plan.preserve_fds) {
         return step("closing descriptors")(error);
     }
+    ochre_sys::exec::default_signals();
     // As late as can be, so that the profile need not allow what the runtime itself does.
     if let Some(filter) = plan.filter.as_ref().filter(|_| plan.process.no_new_privileges)
         && let Err(error) = load(filter)

@@ -3,7 +3,7 @@
 //! Kernel parameters and security labels are written through a detached mount that nobody else can reach, never
 //! through a container's `/proc`, in which files may be covered by others (CVE-2019-16884, CVE-2025-52881).
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -24,8 +24,9 @@ impl Procfs {
     pub fn open() -> io::Result<Self> {
         let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
         rustix::mount::fsconfig_create(&context)?;
-        let attributes =
-            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let root = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         Ok(Self { root })
     }
@@ -51,16 +52,5 @@ impl Procfs {
     pub fn write_own(&self, name: &str, value: &str) -> io::Result<()> {
         // `self` is a symbolic link, which this handle does not follow.
         self.write(&format!("{}/{name}", rustix::process::getpid().as_raw_nonzero()), value)
-    }
-
-    /// Reads a small file of the calling process, at most 4 KiB.
-    ///
-    /// # Errors
-    /// The error of opening or reading.
-    pub fn read_own(&self, name: &str) -> io::Result<String> {
-        let file = self.file(&format!("{}/{name}", rustix::process::getpid().as_raw_nonzero()), OFlags::RDONLY)?;
-        let mut text = String::new();
-        file.take(4096).read_to_string(&mut text)?;
-        Ok(text)
     }
 }

@@ -29,7 +29,6 @@ mod mounts;
 mod options;
 mod prepare;
 
-pub use options::MountOptions;
 pub use prepare::{Prepared, prepare};
 
 /// Why the file view cannot be built.
@@ -115,8 +114,12 @@ impl RootfsError {
         match self {
             Self::Source { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Forbidden { .. } | Self::WrongNode { .. } => ErrorKind::Denied,
-            Self::Option { .. } | Self::DeviceType { .. } | Self::Propagation { .. } => ErrorKind::InvalidArgument,
-            Self::Source { .. } | Self::Destination { .. } | Self::Mount { .. } | Self::Step { .. } => ErrorKind::Internal,
+            Self::Option { .. } | Self::DeviceType { .. } | Self::Propagation { .. } => {
+                ErrorKind::InvalidArgument
+            }
+            Self::Source { .. } | Self::Destination { .. } | Self::Mount { .. } | Self::Step { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 }
@@ -142,7 +145,8 @@ pub(crate) fn attach(tree: impl AsFd, place: impl AsFd) -> io::Result<()> {
 
 /// A detached copy of what is mounted or lies at an open place of the caller's own mount namespace.
 pub(crate) fn copy_of(place: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     Ok(rustix::mount::open_tree(place, "", flags)?)
 }
@@ -188,7 +192,8 @@ pub fn enter(prepared: &Prepared) -> Result<Root, RootfsError> {
         .map_err(|error| RootfsError::Source { path: prepared.rootfs.clone(), source: error.into() })?;
     let failed = |source| RootfsError::Step { step: "attaching the root file system", source };
     attach(&prepared.root_tree, place).map_err(failed)?;
-    let root = rustix::io::fcntl_dupfd_cloexec(&prepared.root_tree, 3).map_err(|error| failed(error.into()))?;
+    let root =
+        rustix::io::fcntl_dupfd_cloexec(&prepared.root_tree, 3).map_err(|error| failed(error.into()))?;
     Ok(Root::from_fd(root))
 }
 
@@ -218,7 +223,8 @@ pub fn pivot(root: &Root, no_pivot: bool) -> Result<(), RootfsError> {
         return rustix::process::chdir("/").map_err(step("entering the new root"));
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let host = rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty()).map_err(step("opening the host's root"))?;
+    let host = rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty())
+        .map_err(step("opening the host's root"))?;
     rustix::process::fchdir(root).map_err(step("entering the root file system"))?;
     // Both in the same place: the host's root then lies on top and is taken away without a directory for it.
     rustix::process::pivot_root(".", ".").map_err(step("pivoting to the root file system"))?;

@@ -174,7 +174,8 @@ pub fn compile(seccomp: &Seccomp) -> Result<Filter, SeccompError> {
             architectures.push(architecture);
         }
     }
-    let tables = architectures.into_iter().map(|arch| (arch, behaviours(arch, &rules, default))).collect::<Vec<_>>();
+    let tables =
+        architectures.into_iter().map(|arch| (arch, behaviours(arch, &rules, default))).collect::<Vec<_>>();
     let program = program::assemble(&tables, default);
     if program.len() > MAX_PROGRAM {
         return Err(SeccompError::TooLong { length: program.len() });
@@ -215,9 +216,11 @@ fn action(name: &str, errno: Option<u32>) -> Result<Action, SeccompError> {
 
 fn parse_rule(rule: &SyscallRule) -> Result<ParsedRule<'_>, SeccompError> {
     let conditions = rule.args.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
-    let repeats = conditions.iter().enumerate().any(|(at, c)| conditions[..at].iter().any(|d| d.index == c.index));
+    let repeats =
+        conditions.iter().enumerate().any(|(at, c)| conditions[..at].iter().any(|d| d.index == c.index));
     // An argument named twice means "one of these values", as it does in runc.
-    let alternatives = if repeats { conditions.into_iter().map(|c| vec![c]).collect() } else { vec![conditions] };
+    let alternatives =
+        if repeats { conditions.into_iter().map(|c| vec![c]).collect() } else { vec![conditions] };
     Ok(ParsedRule { names: &rule.names, action: action(&rule.action, rule.errno_ret)?, alternatives })
 }
 
@@ -255,7 +258,8 @@ fn merge(rules: &[(u32, &ParsedRule<'_>)], default: Action) -> Behaviour {
     for (_, rule) in rules {
         for conditions in &rule.alternatives {
             if conditions.is_empty() {
-                let stricter = unconditional.is_none_or(|known| rule.action.strictness() > known.strictness());
+                let stricter =
+                    unconditional.is_none_or(|known| rule.action.strictness() > known.strictness());
                 unconditional = if stricter { Some(rule.action) } else { unconditional };
             } else {
                 conditional.push((conditions.clone(), rule.action));

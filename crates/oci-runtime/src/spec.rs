@@ -14,10 +14,7 @@ mod resources;
 
 pub use check::check;
 pub(crate) use check::process as check_process;
-pub use resources::{
-    BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, RdmaLimit, Resources, ThrottleDevice,
-    WeightDevice,
-};
+pub use resources::{BlockIo, Cpu, DeviceRule, Memory, Resources};
 
 /// Largest `config.json` or process file that is read, in bytes.
 pub const MAX_CONFIG_SIZE: u64 = 4 << 20;

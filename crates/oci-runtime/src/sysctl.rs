@@ -41,7 +41,9 @@ impl SysctlError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::HostWide { .. } | Self::InvalidName { .. } | Self::Write { .. } => ErrorKind::InvalidArgument,
+            Self::HostWide { .. } | Self::InvalidName { .. } | Self::Write { .. } => {
+                ErrorKind::InvalidArgument
+            }
         }
     }
 }
@@ -115,7 +117,8 @@ pub fn check(linux: &Linux) -> Result<Vec<(String, String)>, SysctlError> {
 fn has_own(linux: &Linux, kind: NamespaceKind) -> bool {
     let Some(namespace) = linux.namespace(kind) else { return false };
     let Some(path) = &namespace.path else { return true };
-    let inode = |path: &std::path::Path| std::fs::metadata(path).map(|meta| (meta.st_dev(), meta.st_ino())).ok();
+    let inode =
+        |path: &std::path::Path| std::fs::metadata(path).map(|meta| (meta.st_dev(), meta.st_ino())).ok();
     let ours = inode(std::path::Path::new(&format!("/proc/self/ns/{}", kind.proc_name())));
     inode(path).is_some_and(|theirs| Some(theirs) != ours)
 }
@@ -126,9 +129,11 @@ fn has_own(linux: &Linux, kind: NamespaceKind) -> bool {
 /// The first that the kernel refuses.
 pub fn set(procfs: &Procfs, checked: &[(String, String)]) -> Result<(), SysctlError> {
     for (path, value) in checked {
-        procfs
-            .write(&format!("sys/{path}"), value)
-            .map_err(|source| SysctlError::Write { key: path.replace('/', "."), value: value.clone(), source })?;
+        procfs.write(&format!("sys/{path}"), value).map_err(|source| SysctlError::Write {
+            key: path.replace('/', "."),
+            value: value.clone(),
+            source,
+        })?;
     }
     Ok(())
 }

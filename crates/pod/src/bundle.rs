@@ -7,7 +7,7 @@ use ochre_runtime::config::{ContainerConfig, ImageDefaults, NamespaceMode, Names
 use ochre_runtime::handler::Handler;
 use ochre_runtime::namespaces::PodNamespace;
 use ochre_runtime::spec::{
-    self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerFeatures, HostDevices, NamespacePaths, PauseInput,
+    self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, HostDevices, NamespacePaths, PauseInput,
     SandboxFiles,
 };
 use ochre_sys::atomic::{self, Durability};
@@ -24,8 +24,8 @@ const CONFIG: &str = "config.json";
 const PAUSE_ROOT: &str = "pause";
 
 /// What the OCI runtime of a handler can do, as the specification needs it.
-pub(crate) fn features(handler: &Handler) -> HandlerFeatures {
-    HandlerFeatures {
+pub(crate) fn features(handler: &Handler) -> HandlerRules {
+    HandlerRules {
         idmap: handler.features.idmap_mounts,
         rro: handler.features.recursive_read_only,
         host_devices: HostDevices::All,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use ochre_sys::rooted::Root as RootDirectory;
 use ochre_types::{ContainerId, SandboxId};
-use oci_spec::runtime::{Linux, LinuxResources, Process, Root, Spec, User};
+use oci_spec::runtime::{Linux, Process, Root, Spec, User};
 
 use crate::clamp::Warning;
 use crate::config::{ContainerConfig, ImageDefaults, NamespaceMode, SandboxConfig};
@@ -122,49 +122,22 @@ pub fn container(input: &ContainerInput<'_>) -> Result<Built, Error> {
         path: input.rootfs.to_path_buf(),
         source,
     })?;
-    let args = process::args(container, input.image)?;
     let hostname = effective_hostname(input);
     let environment = process::Environment::of(&input.node.env, input.image, container, &hostname)?;
     let user = user::resolve(&root, &security.run_as, &input.image.user, &container.image)?;
     let stop_signal = process::stop_signal(container, input.image, &mut warnings)?;
     let sets = capability_sets(input, &mut warnings)?;
-    let mut linux_resources = linux_resources(input, &mut warnings)?;
-    let seccomp = if security.privileged {
-        None
-    } else {
-        seccomp::choose(security.seccomp.as_ref(), input.node.security.seccomp.as_ref(), sets.granted)?
-    };
+    let mut process = process_of(input, &user, sets, &mut warnings)?;
+    let mut linux = linux(input, sets, &mut warnings)?;
 
+    // From here on things are made; whatever the request itself can be refused for has been looked at above.
+    mounts::check(input)?;
     let cwd = rootfs::prepare(input, &root, &user)?;
     let readonly_root = security.readonly_rootfs || input.node.read_only;
     let generated = rootfs::generated_files(input, &root, &user, &environment)?;
     let mounts = mounts::mounts(input, &generated, readonly_root, &mut warnings)?;
-
-    let mut process = Process::default();
-    process
-        .set_terminal(Some(container.tty))
-        .set_user(oci_user(&user))
-        .set_args(Some(args))
-        .set_env(Some(environment.to_oci()))
-        .set_cwd(cwd)
-        .set_capabilities(Some(sets.to_oci()))
-        .set_rlimits(Some(process::rlimits(&input.node.ulimits, &input.node.held, &mut warnings)))
-        .set_no_new_privileges(Some(security.no_new_privs))
-        .set_apparmor_profile(security::apparmor(input)?)
-        .set_oom_score_adj(Some(process::oom_score_adj(
-            container.resources.oom_score_adj,
-            &input.node.held,
-            &mut warnings,
-        )?))
-        .set_selinux_label(security::selinux_label(security, input.sandbox, &input.node.security));
-    let mut linux = linux(input)?;
-    let devices = devices::devices(input)?;
-    linux_resources.set_devices(Some(devices.rules));
-    linux
-        .set_devices(Some(devices.nodes))
-        .set_resources(Some(linux_resources))
-        .set_seccomp(seccomp)
-        .set_rootfs_propagation(mounts.root_propagation.map(str::to_owned));
+    process.set_cwd(cwd).set_env(Some(environment.to_oci()));
+    linux.set_rootfs_propagation(mounts.root_propagation.map(str::to_owned));
 
     let mut spec = empty(mounts::oci_version(&mounts.list));
     let own_hostname = input.namespaces.uts.is_none() && security.namespaces.network != NamespaceMode::Node;
@@ -248,27 +221,58 @@ fn capability_sets(
     Ok(sets)
 }
 
-fn linux_resources(input: &ContainerInput<'_>, warnings: &mut Vec<Warning>) -> Result<LinuxResources, Error> {
-    let (node, features) = (input.node, input.features);
-    let mut limits =
-        resources::limits(&input.container.resources, node.cgroup, features.min_memory, warnings)?;
-    limits.set_pids(resources::pids(node.pids_limit));
-    Ok(limits)
+/// The process without its environment and working directory.
+fn process_of(
+    input: &ContainerInput<'_>,
+    user: &EffectiveUser,
+    sets: capabilities::Sets,
+    warnings: &mut Vec<Warning>,
+) -> Result<Process, Error> {
+    let (container, security, held) = (input.container, &input.container.security, &input.node.held);
+    let oom_score_adj = process::oom_score_adj(container.resources.oom_score_adj, held, warnings)?;
+    let mut process = Process::default();
+    process
+        .set_terminal(Some(container.tty))
+        .set_user(oci_user(user))
+        .set_args(Some(process::args(container, input.image)?))
+        .set_capabilities(Some(sets.to_oci()))
+        .set_rlimits(Some(process::rlimits(&input.node.ulimits, held, warnings)))
+        .set_no_new_privileges(Some(security.no_new_privs))
+        .set_apparmor_profile(security::apparmor(input)?)
+        .set_oom_score_adj(Some(oom_score_adj))
+        .set_selinux_label(security::selinux_label(security, input.sandbox, &input.node.security));
+    Ok(process)
 }
 
-/// The `linux` part without devices, resources, filter and propagation.
-fn linux(input: &ContainerInput<'_>) -> Result<Linux, Error> {
-    let security = &input.container.security;
+/// The `linux` part without the propagation of the root.
+fn linux(
+    input: &ContainerInput<'_>,
+    sets: capabilities::Sets,
+    warnings: &mut Vec<Warning>,
+) -> Result<Linux, Error> {
+    let (security, node) = (&input.container.security, input.node);
     let namespaces = namespaces::namespaces(
         &security.namespaces,
         input.namespaces,
-        input.node.cgroup.version,
+        node.cgroup.version,
         security.privileged,
     )?;
+    let min_memory = input.features.min_memory;
+    let mut resources = resources::limits(&input.container.resources, node.cgroup, min_memory, warnings)?;
+    let devices = devices::devices(input)?;
+    resources.set_pids(resources::pids(node.pids_limit)).set_devices(Some(devices.rules));
+    let seccomp = if security.privileged {
+        None
+    } else {
+        seccomp::choose(security.seccomp.as_ref(), node.security.seccomp.as_ref(), sets.granted)?
+    };
     let mut linux = bare_linux(input.cgroups_path);
     linux
         .set_namespaces(Some(namespaces))
-        .set_masked_paths(Some(security::masked_paths(security, &input.node.security)))
+        .set_devices(Some(devices.nodes))
+        .set_resources(Some(resources))
+        .set_seccomp(seccomp)
+        .set_masked_paths(Some(security::masked_paths(security, &node.security)))
         .set_readonly_paths(Some(security::readonly_paths(security)));
     if let Some(user) = &security.namespaces.user
         && namespaces::has_user_namespace(&security.namespaces)

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Error;
 use crate::disk::layers::{LayerRecord, STABLE};
 use crate::disk::mounts::MountRecord;
-use crate::disk::table::{Row, Writer};
+use crate::disk::table::Writer;
 use crate::disk::text;
 use crate::store::{Store, set_count};
 
@@ -44,14 +44,12 @@ impl Store {
             ..LayerRecord::default()
         };
         record.set_incomplete(true);
-        layers.rows.push(Row { file: STABLE, record });
+        layers.push(STABLE, record);
         layers.save(STABLE)?;
         let dirs = &self.opened.overlay.dirs;
         dirs.discard(&id)?.remove();
         dirs.make(&id, None)?;
-        if let Some(record) = layers.get_mut(id.as_str()) {
-            record.set_incomplete(false);
-        }
+        layers.change(id.as_str(), |record| record.set_incomplete(false));
         layers.save(STABLE)?;
         Ok(id)
     }

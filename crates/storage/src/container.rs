@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::Error;
 use crate::disk::containers::{self, ContainerRecord};
 use crate::disk::layers::{self, LayerRecord};
-use crate::disk::table::{Row, Writer};
+use crate::disk::table::Writer;
 use crate::disk::text;
 use crate::layer::{discard_layers, forget_layers};
 use crate::overlay::dirs::{Discarded, make_dir, remove_tree};
@@ -148,7 +148,7 @@ impl Store {
             ..LayerRecord::default()
         };
         record.set_incomplete(true);
-        layers.rows.push(Row { file: layers::VOLATILE, record });
+        layers.push(layers::VOLATILE, record);
         layers.save(layers::VOLATILE)?;
         self.opened.overlay.dirs.make(layer, parent)?;
         for dir in [self.container_dir(&new.id), self.container_run_dir(&new.id)] {
@@ -157,11 +157,9 @@ impl Store {
             }
             make_dir(&dir, 0o700)?;
         }
-        containers.rows.push(Row { file: containers::VOLATILE, record: record_of(new, layer) });
+        containers.push(containers::VOLATILE, record_of(new, layer));
         containers.save(containers::VOLATILE)?;
-        if let Some(record) = layers.get_mut(layer.as_str()) {
-            record.set_incomplete(false);
-        }
+        layers.change(layer.as_str(), |record| record.set_incomplete(false));
         layers.save(layers::VOLATILE)
     }
 

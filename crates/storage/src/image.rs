@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::disk::containers::ContainerRecord;
 use crate::disk::images::ImageRecord;
 use crate::disk::layers::LayerRecord;
-use crate::disk::table::{Row, Writer};
+use crate::disk::table::Writer;
 use crate::disk::{names, text};
 use crate::layer::{discard_layers, flag, forget_layers};
 use crate::overlay::dirs::{Discarded, make_dir, remove_tree};
@@ -196,7 +196,7 @@ impl Store {
         let all_names: Vec<String> = record.names.iter().chain(&new.names).cloned().collect();
         merge(&mut record, new);
         images.remove(id.as_str());
-        images.rows.push(Row { file: 0, record });
+        images.push(0, record);
         give_names(&mut images, &id, all_names);
         images.save(0)?;
         drop(images);
@@ -311,15 +311,18 @@ fn give_names(images: &mut Writer<'_, ImageRecord>, id: &ImageId, names: Vec<Str
             unique.push(name);
         }
     }
-    for row in &mut images.rows {
-        row.record.names.retain(|name| !unique.contains(name));
+    let robbed = images.rows.iter().filter(|row| row.record.names.iter().any(|name| unique.contains(name)));
+    let robbed: Vec<String> = robbed.map(|row| row.record.id.clone()).collect();
+    for other in robbed {
+        images.change(&other, |record| record.names.retain(|name| !unique.contains(name)));
     }
-    let Some(record) = images.get_mut(id.as_str()) else { return };
-    for name in &unique {
-        record.names_history.retain(|old| old != name);
-        record.names_history.insert(0, name.clone());
-    }
-    record.names = unique;
+    images.change(id.as_str(), |record| {
+        for name in &unique {
+            record.names_history.retain(|old| old != name);
+            record.names_history.insert(0, name.clone());
+        }
+        record.names = unique;
+    });
 }
 
 /// The image's layers from the top down to the first one that another image, a container or another layer needs.

@@ -19,7 +19,7 @@ use ochre_types::{Digest, LayerId, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::disk::layers::{LayerRecord, STABLE};
-use crate::disk::table::{Row, Writer};
+use crate::disk::table::Writer;
 use crate::disk::text;
 use crate::overlay::dirs::{Discarded, Staged, remove_if_present, remove_tree};
 use crate::store::Store;
@@ -151,6 +151,15 @@ impl Store {
     }
 }
 
+impl std::fmt::Debug for LayerStaging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LayerStaging")
+            .field("id", &self.id)
+            .field("parent", &self.parent)
+            .finish_non_exhaustive()
+    }
+}
+
 impl LayerStaging {
     /// The layer's identifier.
     pub fn id(&self) -> &LayerId {
@@ -164,8 +173,8 @@ impl LayerStaging {
 
     /// Takes the gzipped tar-split stream as it comes. If nothing is written, the layer has none, and podman rebuilds its
     /// archive from the files.
-    pub fn tar_split(&mut self) -> impl std::io::Write + '_ {
-        &mut self.tar_split
+    pub fn tar_split(&self) -> impl std::io::Write + '_ {
+        &self.tar_split
     }
 
     /// Makes the layer visible. Its content is on the disk before its record is. If somebody else committed the same
@@ -180,8 +189,8 @@ impl LayerStaging {
         if let Some(parent) = &self.parent {
             dirs.attach(&self.staged, &self.id, parent)?;
         }
-        let area = File::open(dirs.area()).map_err(Error::io("open", dirs.area()))?;
-        rustix::fs::syncfs(&area).map_err(Error::io("sync", self.staged.layer()))?;
+        // A descriptor from before the unpacking: `syncfs` reports the write-back errors since it was opened (Linux 5.8).
+        rustix::fs::syncfs(&self.tar_split).map_err(Error::io("sync", self.staged.layer()))?;
 
         let mut layers = opened.layers.write()?;
         if let Some(row) = layers.get(self.id.as_str())
@@ -193,7 +202,7 @@ impl LayerStaging {
         layers.remove(self.id.as_str());
         let mut record = self.record(&digests);
         record.set_incomplete(true);
-        layers.rows.push(Row { file: STABLE, record });
+        layers.push(STABLE, record);
         layers.save(STABLE)?;
         let replaced = match self.install() {
             Ok(replaced) => replaced,
@@ -205,9 +214,7 @@ impl LayerStaging {
                 return Err(error);
             }
         };
-        if let Some(record) = layers.get_mut(self.id.as_str()) {
-            record.set_incomplete(false);
-        }
+        layers.change(self.id.as_str(), |record| record.set_incomplete(false));
         layers.save(STABLE)?;
         drop(layers);
         replaced.remove();
@@ -301,10 +308,11 @@ pub(crate) fn flag(
     incomplete: bool,
 ) -> Result<(), Error> {
     let mut files: Vec<usize> = Vec::new();
-    for row in layers.rows.iter_mut().filter(|row| ids.contains(&row.record.id)) {
+    for id in ids {
+        let Some(row) = layers.get(id) else { continue };
         if row.record.is_incomplete() != incomplete {
-            row.record.set_incomplete(incomplete);
             files.push(row.file);
+            layers.change(id, |record| record.set_incomplete(incomplete));
         }
     }
     files.sort_unstable();

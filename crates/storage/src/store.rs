@@ -80,6 +80,12 @@ pub(crate) enum Counting {
     EveryUser,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.opened.root).finish_non_exhaustive()
+    }
+}
+
 impl Store {
     /// Opens a store, making what is missing. Tries out overlay, and removes what a crash left behind.
     ///
@@ -369,10 +375,11 @@ fn chain<'a>(layers: &'a Writer<'_, LayerRecord>, top: &'a str) -> impl Iterator
 }
 
 pub(crate) fn set_count(mounts: &mut Writer<'_, MountRecord>, id: &LayerId, path: &Path, count: i64) {
-    if let Some(record) = mounts.get_mut(id.as_str()) {
-        record.count = count;
-        record.path = path.display().to_string();
-        return;
+    if mounts.get(id.as_str()).is_some() {
+        return mounts.change(id.as_str(), |record| {
+            record.count = count;
+            record.path = path.display().to_string();
+        });
     }
     let record = MountRecord {
         id: id.to_string(),
@@ -380,7 +387,7 @@ pub(crate) fn set_count(mounts: &mut Writer<'_, MountRecord>, id: &LayerId, path
         count,
         other: serde_json::Map::new(),
     };
-    mounts.rows.push(Row { file: 0, record });
+    mounts.push(0, record);
 }
 
 fn make_dir_all(path: &Path) -> Result<(), Error> {

@@ -10,9 +10,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lab::{Lab, add_image, add_layer, blob, digests, flaws, image_id, layer_ids, unpack};
-use ochre_storage::{Error, NewContainer, Store, StoreConfig};
+use lab::{Blob, Lab, add_image, add_image_with, blob, digests, flaws, image_id, layer_ids, unpack};
+use ochre_storage::{Error, LayerStaging, NewContainer, Store, StoreConfig};
 use ochre_types::ContainerId;
+use rustix::fs::OFlags;
 
 const VICTIM: &str = "OCHRE_STORAGE_VICTIM";
 
@@ -116,13 +117,9 @@ fn more_layers_than_fit_one_page_of_options_are_mounted() {
     for n in 0..150 {
         let id = ochre_types::LayerId::generate();
         let staging = store.begin_layer(id.clone(), top.clone()).unwrap();
-        let file = staging.root().open_at(
-            format!("f{n}").as_ref(),
-            rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY,
-            0o644,
-        );
+        let file = staging.root().open_at(format!("f{n}").as_ref(), OFlags::CREATE | OFlags::WRONLY, 0o644);
         drop(file.unwrap());
-        staging.commit(digests(&lab::Blob { tar: vec![], gzip: vec![] })).unwrap();
+        staging.commit(digests(&Blob { tar: vec![], gzip: vec![] })).unwrap();
         top = Some(id);
     }
     let new = ochre_storage::NewImage {
@@ -140,6 +137,52 @@ fn more_layers_than_fit_one_page_of_options_are_mounted() {
     assert_eq!(fs::read_dir(mounted).unwrap().count(), 150);
     store.delete_container(&made.id).unwrap();
     store.delete_image(&image.id).unwrap();
+    assert_eq!(flaws(store.root()), Vec::<String>::new());
+}
+
+#[test]
+fn overlay_may_be_a_file_system_of_its_own() {
+    let lab = Lab::new();
+    let overlay = lab.path("root/overlay");
+    fs::create_dir_all(&overlay).unwrap();
+    rustix::mount::mount("tmpfs", &overlay, "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    let store = lab.open();
+    let layers = [blob(&[("a", Some("a"))]), blob(&[("b", Some("b"))])];
+    let image = add_image(&store, "example.com/a:1", &layers);
+    let made = store.create_container(container(Some(image.id.clone()))).unwrap();
+    let mounted = store.mount_container(&made.id).unwrap();
+    assert!(mounted.join("a").exists() && mounted.join("b").exists());
+    store.delete_container(&made.id).unwrap();
+    store.delete_image(&image.id).unwrap();
+    assert_eq!(flaws(store.root()), Vec::<String>::new());
+}
+
+#[test]
+fn containers_made_at_once_do_not_disturb_each_other() {
+    let lab = Lab::new();
+    let store = lab.open();
+    let layers = [blob(&[("a", Some("a"))])];
+    let image = add_image(&store, "example.com/a:1", &layers);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..8 {
+                    let made = store.create_container(container(Some(image.id.clone()))).unwrap();
+                    let mounted = store.mount_container(&made.id).unwrap();
+                    fs::write(mounted.join("mine"), made.id.as_str()).unwrap();
+                    assert_eq!(fs::read_to_string(mounted.join("mine")).unwrap(), made.id.as_str());
+                    store.unmount_container(&made.id).unwrap();
+                    store.delete_container(&made.id).unwrap();
+                }
+            });
+        }
+    });
+    let name = container(None);
+    let taken = NewContainer { id: ContainerId::generate(), ..name.clone() };
+    store.create_container(name.clone()).unwrap();
+    assert!(matches!(store.create_container(taken), Err(Error::ContainerNameInUse { .. })));
+    assert!(matches!(store.create_container(name), Err(Error::ContainerExists { .. })));
+    assert_eq!(store.containers().unwrap().len(), 1);
     assert_eq!(flaws(store.root()), Vec::<String>::new());
 }
 
@@ -198,16 +241,26 @@ fn victim() {
         ..StoreConfig::default()
     })
     .unwrap();
+    // No child processes: they would outlive the kill and go on writing.
+    let fill = |staging: &LayerStaging, _: &Blob| {
+        for n in 0..3 {
+            let flags = OFlags::CREATE | OFlags::WRONLY;
+            drop(staging.root().open_at(format!("file{n}").as_ref(), flags, 0o644).unwrap());
+        }
+    };
+    let content =
+        |text: String| Blob { tar: text.clone().into_bytes(), gzip: format!("gzip {text}").into_bytes() };
     for n in 0.. {
-        let layers = [blob(&[("a", Some("a"))]), blob(&[("b", Some(&format!("{n}")))])];
-        let image = add_image(&store, &format!("example.com/a:{n}"), &layers);
+        let layers = [content("shared".to_owned()), content(format!("own {n}"))];
+        let image = add_image_with(&store, &format!("example.com/a:{n}"), &layers, fill);
         let made = store.create_container(container(Some(image.id.clone()))).unwrap();
         store.mount_container(&made.id).unwrap();
+        if n % 2 == 0 {
+            store.unmount_container(&made.id).unwrap();
+        }
         store.delete_container(&made.id).unwrap();
-        store.delete_image(&image.id).unwrap();
-        let again = &layer_ids(&layers)[0];
-        if store.layer(again).unwrap().is_none() {
-            add_layer(&store, again, None, &layers[0]);
+        if n % 3 > 0 {
+            store.delete_image(&image.id).unwrap();
         }
     }
 }

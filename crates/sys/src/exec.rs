@@ -34,6 +34,25 @@ pub fn execve_fd(program: BorrowedFd<'_>, argv: &[CString], envp: &[CString]) ->
     io::Error::last_os_error()
 }
 
+/// Gives every signal its default disposition and unblocks all, as a new program expects them: what this process
+/// ignores (Rust programs ignore `SIGPIPE`) or blocks would otherwise be inherited through exec.
+pub fn default_signals() {
+    // Four words of zeroes: the kernel's `struct sigaction` with SIG_DFL, no flags and an empty mask. Asked from the
+    // kernel itself, since the C library keeps two signals out of reach that a caller may have ignored all the same.
+    let default = [0_usize; 4];
+    for number in 1..=64 {
+        // SAFETY: the kernel reads the structure, which lives across the call, and 8 is the size of its mask. SIG_DFL
+        // installs no handler, so no code of this process can be run by it. SIGKILL and SIGSTOP give an error.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null_mut::<usize>(), 8) };
+    }
+    // SAFETY: `sigset_t` is plain memory that `sigemptyset` fills; the kernel only reads it.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
 /// Ends the process at once: no destructors, no exit handlers. For the child of a clone.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: takes an integer and does not return.
@@ -71,6 +90,12 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: `copy` was just made and is owned by nobody.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// A real-time signal by its number, 34 to 64; the two below them belong to the C library.
+pub fn realtime_signal(number: i32) -> Option<rustix::process::Signal> {
+    // SAFETY: the range excludes 32 and 33, which the C library reserves for itself.
+    (34..=64).contains(&number).then(|| unsafe { rustix::process::Signal::from_raw_unchecked(number) })
 }
 
 /// Sets the execution domain (`personality(2)`): 0 for 64-bit Linux, 8 for 32-bit.

@@ -54,7 +54,9 @@ pub fn try_lock(file: impl AsFd, kind: Kind) -> io::Result<bool> {
         match set(file.as_fd(), libc::F_OFD_SETLK, type_of(kind)) {
             Ok(()) => return Ok(true),
             // POSIX allows either one for a conflicting lock.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(false),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+                return Ok(false);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

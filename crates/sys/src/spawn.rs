@@ -10,11 +10,12 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Stack of the child between `clone` and `execve`; it runs a dozen system calls and no callbacks.
-const STACK: usize = 64 * 1024;
+const STACK: usize = 16 * 1024;
 
 /// A program to execute.
 #[derive(Debug)]
@@ -66,9 +67,10 @@ impl Program<'_> {
             count,
             failure: AtomicI32::new(0),
         };
-        let mut stack = vec![0u128; STACK / size_of::<u128>()];
+        // Not zeroed: only the pages that the child touches become memory, and a pod's monitor counts its pages.
+        let mut stack = Vec::with_capacity(STACK / size_of::<u128>());
         let old_mask = block_all()?;
-        let result = start(&plan, &mut stack);
+        let result = start(&plan, stack.spare_capacity_mut());
         restore(&old_mask);
         let child = result?;
         match plan.failure.load(Ordering::Acquire) {
@@ -85,7 +87,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
 }
 
-fn start(plan: &Plan, stack: &mut [u128]) -> io::Result<Child> {
+fn start(plan: &Plan, stack: &mut [MaybeUninit<u128>]) -> io::Result<Child> {
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let top = stack.as_mut_ptr_range().end.cast::<c_void>();
@@ -284,7 +286,8 @@ mod tests {
         let (mut one, one_writer) = io::pipe().unwrap();
         let (mut two, two_writer) = io::pipe().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
-        let child = shell("echo out; echo err >&2", &[null.as_fd(), two_writer.as_fd(), one_writer.as_fd()]).unwrap();
+        let child =
+            shell("echo out; echo err >&2", &[null.as_fd(), two_writer.as_fd(), one_writer.as_fd()]).unwrap();
         drop((one_writer, two_writer));
         let (mut out, mut err) = (String::new(), String::new());
         two.read_to_string(&mut out).unwrap();
@@ -295,7 +298,8 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_an_error_and_leaves_no_zombie() {
-        let error = Program { path: c"/no/such/program", args: &[], env: &[], descriptors: &[] }.spawn().unwrap_err();
+        let error =
+            Program { path: c"/no/such/program", args: &[], env: &[], descriptors: &[] }.spawn().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,7 +1,7 @@
 //! The connection: socket, authentication, calls and the signals that come between.
 //!
 //! ```text
-//! connect ──> "\0AUTH EXTERNAL <uid in hex>" ──> "OK <guid>" ──> "BEGIN" ──> messages
+//! connect ──> "\0AUTH EXTERNAL <uid in hex>", "BEGIN" ──> "OK <guid>" ──> messages
 //! ```
 //!
 //! Through a broker (the system bus) the connection also needs `Hello`, a match rule and `Subscribe`, and it must know
@@ -113,12 +113,14 @@ impl Bus {
     fn authenticate(&mut self, deadline: Instant) -> Result<(), Error> {
         let uid = rustix::process::geteuid().as_raw();
         let hex: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes(), "AUTH", deadline)?;
+        // `BEGIN` goes along with the first line: systemd's own bus code, when it reads `BEGIN` and a message at once,
+        // leaves the message lying until more bytes come. Once `OK` is here, `BEGIN` has been read.
+        self.send(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes(), "AUTH", deadline)?;
         let line = self.line(deadline)?;
         if !line.starts_with(b"OK ") {
             return Err(Error::Authentication { uid });
         }
-        self.send(b"BEGIN\r\n", "BEGIN", deadline)
+        Ok(())
     }
 
     fn line(&mut self, deadline: Instant) -> Result<Vec<u8>, Error> {

@@ -92,3 +92,16 @@ fn a_dead_process_and_a_bad_value_are_refused() {
     bus.start_transient_slice("ochretest-made.slice", &[Property::MemoryMax(32 << 20)]).unwrap();
     bus.stop_unit("ochretest-made.slice").unwrap();
 }
+
+#[test]
+fn many_short_connections_are_all_answered_at_once() {
+    if !ochre_systemd::running() {
+        return;
+    }
+    let start = std::time::Instant::now();
+    for _ in 0..300 {
+        let mut bus = Bus::system().unwrap();
+        assert!(matches!(bus.stop_unit("ochre-test-nothing.scope"), Err(Error::NoSuchUnit { .. })));
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}

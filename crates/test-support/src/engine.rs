@@ -46,6 +46,14 @@ impl Engine {
             path("run"),
             "--listen".into(),
             path("ochre.sock"),
+            "--log-dir".into(),
+            path("pod-logs"),
+            "--namespaces-dir".into(),
+            path("ns"),
+            "--container-exits-dir".into(),
+            path("exits"),
+            "--cni-config-dir".into(),
+            path("cni"),
         ];
         let mut engine = Self { program: program.to_owned(), directory: directory.to_owned(), arguments, child: None };
         engine.start_again()?;

@@ -55,6 +55,10 @@ async fn a_runtime_that_hangs_is_killed_with_its_children() {
     assert!(error.to_string().contains("create did not finish within 300 ms"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(10));
     eventually("nothing of it is left", || processes_with("77126").is_empty()).await;
+    let error =
+        create_with(&mut pod, "[ $verb = create ] || exit 0; sleep 77126 & kill -KILL $$", SOON).await;
+    assert!(error.to_string().contains("signal 9"), "{error}");
+    eventually("nothing of it is left", || processes_with("77126").is_empty()).await;
 }
 
 #[tokio::test]

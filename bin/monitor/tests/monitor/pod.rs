@@ -12,24 +12,24 @@ use ochre_types::{ContainerId, ExecId, Exit};
 use serde_json::{Value, json};
 
 /// Long enough for a busy machine; nothing waits this long when all is well.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
-pub struct Pod {
-    pub dir: tempfile::TempDir,
-    pub monitor: Monitor,
-    pub events: Events,
+pub(crate) struct Pod {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) monitor: Monitor,
+    pub(crate) events: Events,
     containers: Vec<ContainerId>,
     monitors: Vec<i32>,
 }
 
 /// A container to be made.
-pub struct Spec {
-    pub create: Create,
-    pub config: Value,
+pub(crate) struct Spec {
+    pub(crate) create: Create,
+    pub(crate) config: Value,
 }
 
 impl Pod {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("ochre-monitor-").tempdir().unwrap();
         for sub in ["root/bin", "root/proc", "root/dev", "exits", "logs"] {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
@@ -44,12 +44,12 @@ impl Pod {
         Self { dir, monitor, events, containers: Vec::new(), monitors }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A container that runs a shell script.
-    pub fn spec(&self, script: &str) -> Spec {
+    pub(crate) fn spec(&self, script: &str) -> Spec {
         let id = ContainerId::generate();
         let mounts = json!([
             {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -84,7 +84,7 @@ impl Pod {
     }
 
     /// Writes the bundle and creates the container.
-    pub async fn create(&mut self, spec: &Spec) -> Result<Created, ochre_monitor_api::client::Error> {
+    pub(crate) async fn create(&mut self, spec: &Spec) -> Result<Created, ochre_monitor_api::client::Error> {
         std::fs::create_dir_all(&spec.create.bundle).unwrap();
         let mut config = spec.config.clone();
         config["process"]["terminal"] = spec.create.stdio.terminal.into();
@@ -94,20 +94,20 @@ impl Pod {
     }
 
     /// Creates and starts a container that runs a script.
-    pub async fn run(&mut self, script: &str) -> (Spec, Created) {
+    pub(crate) async fn run(&mut self, script: &str) -> (Spec, Created) {
         let spec = self.spec(script);
         let created = self.run_spec(&spec).await;
         (spec, created)
     }
 
-    pub async fn run_spec(&mut self, spec: &Spec) -> Created {
+    pub(crate) async fn run_spec(&mut self, spec: &Spec) -> Created {
         let created = self.create(spec).await.unwrap();
         self.monitor.start(&spec.create.id).await.unwrap();
         created
     }
 
     /// Waits for a container to exit.
-    pub async fn exit(&mut self, id: &ContainerId) -> Exit {
+    pub(crate) async fn exit(&mut self, id: &ContainerId) -> Exit {
         loop {
             match tokio::time::timeout(LONG, self.events.next()).await.expect("an exit event") {
                 Some(Event::Exited { id: exited, exit }) if exited == *id => return exit,
@@ -118,12 +118,12 @@ impl Pod {
     }
 
     /// The content of a container's log: stream, tag and text of each record.
-    pub fn log(&self, id: &ContainerId) -> Vec<(String, String, String)> {
+    pub(crate) fn log(&self, id: &ContainerId) -> Vec<(String, String, String)> {
         records(&self.path("logs").join(id.short()))
     }
 
     /// Waits until the text of a container's log contains something.
-    pub async fn log_contains(&self, id: &ContainerId, text: &str) {
+    pub(crate) async fn log_contains(&self, id: &ContainerId, text: &str) {
         eventually(&format!("{text} in the log"), || {
             self.log(id).iter().any(|record| record.2.contains(text))
         })
@@ -131,7 +131,7 @@ impl Pod {
     }
 
     /// Kills the monitor as hard as possible and starts another in its place.
-    pub async fn replace_monitor(&mut self) -> Snapshot {
+    pub(crate) async fn replace_monitor(&mut self) -> Snapshot {
         kill(self.monitor.pid());
         assert!(matches!(self.events.next().await, Some(Event::Disconnected)));
         assert!(self.events.next().await.is_none());
@@ -143,7 +143,7 @@ impl Pod {
     }
 
     /// Comes back like a daemon that was restarted.
-    pub async fn reconnect(&mut self) -> Snapshot {
+    pub(crate) async fn reconnect(&mut self) -> Snapshot {
         let (monitor, snapshot, events) = Monitor::connect(&self.path("monitor.sock")).await.unwrap();
         (self.monitor, self.events) = (monitor, events);
         snapshot
@@ -151,7 +151,7 @@ impl Pod {
 
     /// A runtime made of a shell script. `$verb` is the command, `$pid_file` the argument of `--pid-file`, `$log` that of
     /// `--log`.
-    pub fn fake_runtime(&self, script: &str) -> RuntimeCommand {
+    pub(crate) fn fake_runtime(&self, script: &str) -> RuntimeCommand {
         let path = self.path("fake-runtime");
         let head = r#"#!/bin/sh
 while [ $# -gt 0 ]; do
@@ -171,7 +171,7 @@ done
     }
 
     /// The commands a fake runtime was called with.
-    pub fn calls(&self) -> String {
+    pub(crate) fn calls(&self) -> String {
         std::fs::read_to_string(self.path("calls")).unwrap_or_default().replace('\n', " ").trim().to_owned()
     }
 }
@@ -205,18 +205,18 @@ impl Drop for Pod {
     }
 }
 
-pub fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     if let Some(pid) = rustix::process::Pid::from_raw(pid) {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
     }
 }
 
-pub fn process(args: &[&str]) -> Value {
+pub(crate) fn process(args: &[&str]) -> Value {
     json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, "noNewPrivileges": true})
 }
 
 /// An exec of a shell script without a terminal.
-pub fn exec(id: &ContainerId, script: &str, timeout: Option<Duration>) -> Exec {
+pub(crate) fn exec(id: &ContainerId, script: &str, timeout: Option<Duration>) -> Exec {
     Exec {
         id: id.clone(),
         exec_id: ExecId::generate(),
@@ -227,12 +227,12 @@ pub fn exec(id: &ContainerId, script: &str, timeout: Option<Duration>) -> Exec {
 }
 
 /// A pipe for an exec's or attachment's stdout: the reading end and the descriptors to pass.
-pub fn stdout_pipe() -> (std::fs::File, Descriptors) {
+pub(crate) fn stdout_pipe() -> (std::fs::File, Descriptors) {
     let (reader, writer) = std::io::pipe().unwrap();
     (OwnedFd::from(reader).into(), Descriptors { stdout: Some(writer.into()), ..Descriptors::default() })
 }
 
-pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -240,7 +240,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-pub fn records(path: &Path) -> Vec<(String, String, String)> {
+pub(crate) fn records(path: &Path) -> Vec<(String, String, String)> {
     let content = std::fs::read(path).unwrap();
     String::from_utf8(content)
         .unwrap()
@@ -254,12 +254,12 @@ pub fn records(path: &Path) -> Vec<(String, String, String)> {
         .collect()
 }
 
-pub fn record(stream: &str, tag: &str, text: &str) -> (String, String, String) {
+pub(crate) fn record(stream: &str, tag: &str, text: &str) -> (String, String, String) {
     (stream.into(), tag.into(), text.into())
 }
 
 /// Processes (not zombies) whose command line contains a text.
-pub fn processes_with(text: &str) -> Vec<i32> {
+pub(crate) fn processes_with(text: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let own = std::process::id().cast_signed();

@@ -76,7 +76,8 @@ impl<'a> Parents<'a> {
     }
 
     fn make(&mut self, parent: &[u8]) -> Result<(), Error> {
-        let mut above = self.root.open_at(path(b""), HOLD, 0).map_err(Error::at("opening the directory", parent))?;
+        let mut above =
+            self.root.open_at(path(b""), HOLD, 0).map_err(Error::at("opening the directory", parent))?;
         let mut end = 0;
         for name in parent.split(|byte| *byte == b'/') {
             end += name.len();

@@ -83,6 +83,9 @@ impl Records {
             b"uid" if !value.is_empty() => set(&mut self.uid, Some(id(value).ok_or_else(fault)?), key),
             b"gid" if !value.is_empty() => set(&mut self.gid, Some(id(value).ok_or_else(fault)?), key),
             b"mtime" if !value.is_empty() => set(&mut self.mtime, Some(time(value).ok_or_else(fault)?), key),
+            // Not used, but a reader that does use them must not be the only one to refuse.
+            b"atime" | b"ctime" if !value.is_empty() => time(value).map(drop).ok_or_else(fault),
+            b"uname" | b"gname" if value.contains(&0) => Err(fault()),
             b"hdrcharset" if value != b"BINARY" && value != b"ISO-IR 10646 2000 UTF-8" => {
                 Err(unsupported(key))
             }
@@ -241,6 +244,8 @@ mod tests {
             "GNU.sparse.numbytes=10",
             "GNU.sparse.map=1,",
             "mtime=100000.x",
+            "atime=100000.x",
+            "uname=aaaa\0aaa",
             "mtime=99999999999999999999",
             "SCHILY.xattr.=",
         ] {

@@ -128,6 +128,34 @@ fn later_members_win_and_directories_merge() {
 }
 
 #[test]
+fn a_directory_replaced_while_it_is_in_use_is_not_used_any_more() {
+    let ground = Ground::new();
+    let archive = Forge::default()
+        .dir("new")
+        .file("d/first", b"1")
+        .symlink("d", "new")
+        .file("d/second", b"2")
+        .hardlink("third", "d/second")
+        .end();
+    ground.apply(&archive).unwrap();
+    assert_eq!(ground.names(), ["d", "new", "new/second", "third"]);
+    let ground = Ground::new();
+    let itself = Forge::default().dir("a").symlink("a/l", ".").dir("a/l/l").file("a/l/f", b"x").end();
+    ground.apply(&itself).unwrap();
+    assert_eq!(ground.names(), ["a", "a/l", "a/l/f"]);
+    let ground = Ground::new();
+    let targets = Forge::default()
+        .file("d/f", b"old")
+        .file("new/f", b"new")
+        .hardlink("first", "d/f")
+        .symlink("d", "new")
+        .hardlink("second", "d/f")
+        .end();
+    ground.apply(&targets).unwrap();
+    assert_eq!((ground.text("first"), ground.text("second")), ("old".into(), "new".into()));
+}
+
+#[test]
 fn hard_links_are_one_file_and_symbolic_links_can_be_linked() {
     let ground = Ground::new();
     let archive = Forge::default()

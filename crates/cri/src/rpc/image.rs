@@ -1,7 +1,7 @@
 //! The image verbs.
 
 use ochre_cri_api as api;
-use ochre_image::{Credentials, PullRequest};
+use ochre_image::{AuthConfig, PullRequest};
 use ochre_types::Secret;
 
 use crate::failure::Failure;
@@ -32,8 +32,7 @@ pub(crate) async fn status(
         return Ok(api::ImageStatusResponse { image: None, info });
     };
     if request.verbose {
-        let config = service.images.config_json(&image.id).await?;
-        info.insert("info".to_owned(), translate::image::verbose(&image, &config));
+        info.insert("info".to_owned(), translate::image::verbose(&image));
     }
     Ok(api::ImageStatusResponse { image: Some(translate::image::summary(&image)), info })
 }
@@ -43,14 +42,14 @@ pub(crate) async fn pull(service: &Service, request: api::PullImageRequest) -> R
     let namespace = sandbox_config.and_then(|config| config.metadata).map(|metadata| metadata.namespace);
     let id = service
         .images
-        .pull(PullRequest { reference: reference(image)?, credentials: auth.map(credentials), namespace })
+        .pull(PullRequest { reference: reference(image)?, auth: auth.map(credentials), namespace })
         .await?;
     Ok(api::PullImageResponse { image_ref: id.to_string() })
 }
 
-fn credentials(auth: api::AuthConfig) -> Credentials {
+fn credentials(auth: api::AuthConfig) -> AuthConfig {
     let api::AuthConfig { username, password, auth, server_address, identity_token, registry_token } = auth;
-    Credentials {
+    AuthConfig {
         username,
         password: Secret::new(password),
         auth: Secret::new(auth),

@@ -13,15 +13,15 @@ pub(crate) fn summary(image: &ImageSummary) -> api::Image {
         size: image.size.max(1),
         uid: image.uid.map(|value| api::Int64Value { value }),
         username: image.username.clone(),
-        spec: Some(api::ImageSpec { annotations: image.annotations.clone(), ..Default::default() }),
+        spec: Some(api::ImageSpec { annotations: image.annotations().clone(), ..Default::default() }),
         pinned: image.pinned,
     }
 }
 
 /// `info` of a verbose status, in CRI-O's form.
-pub(crate) fn verbose(image: &ImageSummary, config: &[u8]) -> String {
-    let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
-    json!({ "labels": image.labels, "imageSpec": config }).to_string()
+pub(crate) fn verbose(image: &ImageSummary) -> String {
+    let config: serde_json::Value = serde_json::from_slice(image.config_json()).unwrap_or_default();
+    json!({ "labels": image.labels(), "imageSpec": config }).to_string()
 }
 
 /// The file system of images and containers.

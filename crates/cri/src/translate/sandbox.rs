@@ -64,6 +64,8 @@ fn metadata(metadata: Option<api::PodSandboxMetadata>) -> Result<SandboxMetadata
     Ok(SandboxMetadata { name, namespace, uid, attempt })
 }
 
+// The deprecated texts still come from older kubelets.
+#[allow(deprecated)]
 fn linux_part(linux: api::LinuxPodSandboxConfig) -> Result<Linux, Failure> {
     let api::LinuxPodSandboxConfig { cgroup_parent, security_context, sysctls, overhead, resources: sum } = linux;
     let api::LinuxSandboxSecurityContext {

@@ -151,6 +151,8 @@ pub(crate) fn run_as(identity: Identity) -> Result<RunAs, Failure> {
 }
 
 /// A container's security context.
+// The deprecated texts still come from older kubelets.
+#[allow(deprecated)]
 pub(crate) fn container(context: api::LinuxContainerSecurityContext) -> Result<ContainerSecurity, Failure> {
     let api::LinuxContainerSecurityContext {
         capabilities,

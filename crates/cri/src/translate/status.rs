@@ -1,7 +1,7 @@
 //! Pods and containers as the API shows them.
 
 use ochre_cri_api as api;
-use ochre_pod::config::{NamespaceMode, SandboxConfig};
+use ochre_pod::config::SandboxConfig;
 use ochre_pod::{Container, ContainerState, ExitReason, Made, Sandbox};
 
 use super::container::mount_to_api;
@@ -180,11 +180,6 @@ pub(crate) fn selected(
     selector: &std::collections::BTreeMap<String, String>,
 ) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
-
-/// Whether the pod uses the host's network.
-pub(crate) fn host_network(config: &SandboxConfig) -> bool {
-    config.namespaces.network == NamespaceMode::Node
 }
 
 #[cfg(test)]

@@ -37,7 +37,9 @@ pub enum LayoutError {
         place: String,
     },
     /// No layout at all.
-    #[error("this is not an OCI image layout: there is no readable oci-layout file of version 1 (docker-archive files are not supported)")]
+    #[error(
+        "this is not an OCI image layout: there is no readable oci-layout file of version 1 (docker-archive files are not supported)"
+    )]
     NotALayout,
     /// An archive that cannot be unpacked.
     #[error("unpacking the archive")]
@@ -104,8 +106,8 @@ struct Marker {
 
 impl Layout {
     pub(super) fn open(path: &Path) -> Result<Self, LayoutError> {
-        let root =
-            Root::open(path).map_err(|source| LayoutError::Read { place: path.display().to_string(), source })?;
+        let root = Root::open(path)
+            .map_err(|source| LayoutError::Read { place: path.display().to_string(), source })?;
         let marker = root.read_limited(Path::new("oci-layout"), 4096).map_err(|_| LayoutError::NotALayout)?;
         let marker: Marker = serde_json::from_slice(&marker).map_err(|_| LayoutError::NotALayout)?;
         if !marker.image_layout_version.starts_with("1.") {
@@ -128,7 +130,8 @@ impl Layout {
         let index = match Document::parse(&document, content_type(entry))? {
             Document::Image(manifest) => {
                 manifest.check()?;
-                let found = Found { manifest, chosen: (entry.digest.clone(), document), index: None };
+                let found =
+                    Found { manifest: *manifest, chosen: (entry.digest.clone(), document), index: None };
                 return Ok((found, name));
             }
             Document::Index(index) => index,
@@ -140,7 +143,7 @@ impl Layout {
         };
         manifest.check()?;
         let (index, chosen) = (Some((entry.digest.clone(), document)), (chosen.digest.clone(), chosen_bytes));
-        Ok((Found { manifest, chosen, index }, name))
+        Ok((Found { manifest: *manifest, chosen, index }, name))
     }
 
     /// A verified document.
@@ -173,7 +176,10 @@ impl Layout {
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, LayoutError> {
         let path = blob_path(digest);
         let failed = |source| LayoutError::Read { place: path.display().to_string(), source };
-        let file = self.root.open_at(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0).map_err(failed)?;
+        let file = self
+            .root
+            .open_at(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)
+            .map_err(failed)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
             return Err(LayoutError::NotARegularFile { place: path.display().to_string() });

@@ -22,7 +22,8 @@ fn index(entries: &[(&str, Option<(&str, &str)>)]) -> Index {
             let mut entry = json!({ "mediaType": media_type, "size": 1,
                 "digest": digest(char::from_digit(number as u32 + 1, 16).unwrap()) });
             if let Some((architecture, variant)) = platform {
-                entry["platform"] = json!({ "os": "linux", "architecture": architecture, "variant": variant });
+                entry["platform"] =
+                    json!({ "os": "linux", "architecture": architecture, "variant": variant });
             }
             entry
         })
@@ -63,7 +64,10 @@ fn documents_with_two_faces_are_refused() {
     let mut both = image(OCI_MANIFEST);
     both["manifests"] = json!([]);
     assert!(matches!(parse(&both, Some(OCI_MANIFEST)), Err(ManifestError::Ambiguous { .. })));
-    assert!(matches!(parse(&image(OCI_MANIFEST), Some(OCI_INDEX)), Err(ManifestError::MediaTypeMismatch { .. })));
+    assert!(matches!(
+        parse(&image(OCI_MANIFEST), Some(OCI_INDEX)),
+        Err(ManifestError::MediaTypeMismatch { .. })
+    ));
     assert!(matches!(parse(&image(OCI_MANIFEST), Some("text/html")), Err(ManifestError::ContentType { .. })));
     assert!(matches!(parse(&image(OCI_INDEX), None), Err(ManifestError::Ambiguous { .. })));
     let mut config = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] });
@@ -93,7 +97,8 @@ fn what_cannot_be_unpacked_is_refused_before_it_is_fetched() {
         }
     };
     assert!(checked(&|_| ()).is_ok());
-    let artifact = checked(&|value| value["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json"));
+    let artifact =
+        checked(&|value| value["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json"));
     assert!(matches!(artifact, Err(ManifestError::NotAnImage { .. })));
     let large = checked(&|value| value["config"]["size"] = json!(CONFIG_MAX + 1));
     assert!(matches!(large, Err(ManifestError::ConfigTooLarge { .. })));

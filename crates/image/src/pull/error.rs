@@ -110,7 +110,9 @@ impl PullError {
             Self::Auth(error) => error.kind(),
             Self::Policy(error) => error.kind(),
             Self::Registry(error) => error.kind(),
-            Self::AllSources { attempts } => attempts.last().map_or(ErrorKind::Unavailable, |(_, error)| error.kind()),
+            Self::AllSources { attempts } => {
+                attempts.last().map_or(ErrorKind::Unavailable, |(_, error)| error.kind())
+            }
             Self::Manifest(error) => error.kind(),
             Self::Config(error) => error.kind(),
             Self::LayerCount { .. } | Self::LayerBytes { .. } | Self::DiffId { .. } => ErrorKind::Internal,
@@ -123,10 +125,19 @@ impl PullError {
         }
     }
 
+    /// Whether a layer that was there, or was somebody else's to bring in, is gone: an image with the same layers was
+    /// removed meanwhile. Another try fetches it.
+    pub(crate) fn is_lost_layer(&self) -> bool {
+        use ochre_storage::Error::{LayerNotFound, ParentMissing};
+        matches!(self, Self::LayerLost { .. } | Self::Store(LayerNotFound { .. } | ParentMissing { .. }))
+    }
+
     /// The reason CRI has a word for.
     pub(crate) fn reason(&self) -> Option<PullReason> {
         match self {
-            Self::Policy(error) if error.is_signature_failure() => Some(PullReason::SignatureValidationFailed),
+            Self::Policy(error) if error.is_signature_failure() => {
+                Some(PullReason::SignatureValidationFailed)
+            }
             Self::Registry(error) => unavailable(error),
             Self::AllSources { attempts } => unavailable(&attempts.last()?.1),
             Self::Shared(error) => error.reason(),
@@ -149,7 +160,8 @@ impl PullError {
 }
 
 fn unavailable(error: &RegistryError) -> Option<PullReason> {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout).then_some(PullReason::RegistryUnavailable)
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+        .then_some(PullReason::RegistryUnavailable)
 }
 
 fn listed(attempts: &[(String, RegistryError)]) -> String {

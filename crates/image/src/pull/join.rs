@@ -18,9 +18,12 @@ use tokio::sync::watch;
 /// The result, once there is one.
 type Slot<T> = watch::Receiver<Option<T>>;
 
+/// What runs, by key.
+type Running<K, T, P> = Arc<Mutex<HashMap<K, (Slot<T>, Arc<P>)>>>;
+
 /// Running work by key, each with something to look at (`P`) while it runs.
 pub(crate) struct Shared<K, T, P> {
-    running: Arc<Mutex<HashMap<K, (Slot<T>, Arc<P>)>>>,
+    running: Running<K, T, P>,
 }
 
 impl<K, T, P> Shared<K, T, P>
@@ -34,13 +37,17 @@ where
     }
 
     /// The result of the work under `key`, started with `start` unless it runs already. `None`: its task died.
-    pub(crate) async fn join<F>(&self, key: K, progress: impl FnOnce() -> P, start: impl FnOnce(Arc<P>) -> F) -> Option<T>
+    pub(crate) async fn join<F>(
+        &self,
+        key: K,
+        progress: impl FnOnce() -> P,
+        start: impl FnOnce(Arc<P>) -> F,
+    ) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut slot = self.slot(key, progress, start);
-        let result = slot.wait_for(Option::is_some).await.ok()?.clone();
-        result
+        slot.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// What runs now.
@@ -74,7 +81,7 @@ where
 
 /// Takes the key out again, also when the task panics or the runtime drops it.
 struct Entry<K: Eq + Hash, T, P> {
-    running: Arc<Mutex<HashMap<K, (Slot<T>, Arc<P>)>>>,
+    running: Running<K, T, P>,
     key: K,
 }
 

@@ -97,7 +97,11 @@ pub(crate) struct Origin {
 impl Fetches {
     /// Stages a layer, together with whoever else is at it. When somebody else's fetch fails (their registry, their
     /// credentials), ours is tried.
-    pub(crate) async fn stage(&self, wanted: &Wanted, origin: &Origin) -> Result<(Staged, Arc<Fetch>), PullError> {
+    pub(crate) async fn stage(
+        &self,
+        wanted: &Wanted,
+        origin: &Origin,
+    ) -> Result<(Staged, Arc<Fetch>), PullError> {
         loop {
             let (fetch, ours) = self.join_or_start(wanted, origin);
             let mut outcome = fetch.outcome.clone();
@@ -117,7 +121,8 @@ impl Fetches {
         let key = (wanted.id.clone(), wanted.digest.clone());
         let known = running.get(&key).and_then(Weak::upgrade).filter(|fetch| {
             let failed = matches!(*fetch.outcome.borrow(), Some(Err(_)));
-            !failed && !(fetch.task.is_finished() && fetch.outcome.borrow().is_none())
+            let died = fetch.task.is_finished() && fetch.outcome.borrow().is_none();
+            !(failed || died)
         });
         if let Some(fetch) = known {
             return (fetch, false);
@@ -152,14 +157,19 @@ async fn download(wanted: Wanted, origin: Origin) -> Result<Staged, PullError> {
 }
 
 /// Unpacks `input` and verifies everything that was promised about it. Blocking. `None`: the layer exists by now.
-pub(crate) fn unpack(store: &Store, wanted: &Wanted, input: impl Read + Send) -> Result<Option<Unpacked>, PullError> {
+pub(crate) fn unpack(
+    store: &Store,
+    wanted: &Wanted,
+    input: impl Read + Send,
+) -> Result<Option<Unpacked>, PullError> {
     let layer = wanted.digest.clone();
     let mut staging = match store.begin_layer(wanted.id.clone(), wanted.parent.clone()) {
         Err(ochre_storage::Error::LayerExists { .. }) => return Ok(None),
         staging => staging?,
     };
     let mut input = VerifyingReader::new(input, wanted.digest.clone(), Some(wanted.size));
-    let applied = apply(&mut staging, &mut input).map_err(|source| PullError::Unpack { layer: layer.clone(), source });
+    let applied =
+        apply(&mut staging, &mut input).map_err(|source| PullError::Unpack { layer: layer.clone(), source });
     let applied = match applied {
         Ok(applied) => applied,
         Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
@@ -192,7 +202,11 @@ fn apply(
     staging: &mut LayerStaging,
     input: &mut (impl Read + Send),
 ) -> Result<ochre_archive::Applied, ochre_archive::Error> {
-    let root = staging.root().as_fd().try_clone_to_owned().map_err(|source| ochre_archive::Error::TarSplit { source })?;
+    let root = staging
+        .root()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| ochre_archive::Error::TarSplit { source })?;
     let options = ApplyOptions { device_nodes: true, ..ApplyOptions::default() };
     let mut tar_split = staging.tar_split();
     apply_layer(input, &Root::from_fd(root), Some(&mut tar_split), &options)

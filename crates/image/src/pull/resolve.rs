@@ -46,7 +46,9 @@ pub(super) async fn find(
             Err(PullError::Registry(error)) => attempts.push((source.place(), error)),
             // What is wrong with the content does not get better elsewhere, except in a mirror of other content.
             Err(error) if number + 1 == sources.len() => return Err(error),
-            Err(error) => tracing::warn!(mirror = source.place(), %error, "the mirror's image cannot be used"),
+            Err(error) => {
+                tracing::warn!(mirror = source.place(), %error, "the mirror's image cannot be used")
+            }
         }
     }
     if attempts.len() == 1
@@ -62,7 +64,7 @@ async fn find_at(source: &RegistryClient, selector: &str, platform: &Platform) -
     let index = match parse(&served)? {
         Document::Image(manifest) => {
             manifest.check()?;
-            return Ok(Found { manifest, chosen: (served.digest, served.bytes), index: None });
+            return Ok(Found { manifest: *manifest, chosen: (served.digest, served.bytes), index: None });
         }
         Document::Index(index) => index,
     };
@@ -77,7 +79,11 @@ async fn find_at(source: &RegistryClient, selector: &str, platform: &Platform) -
         Document::Index(_) => return Err(ManifestError::NestedIndex { digest: chosen.digest }.into()),
     };
     manifest.check()?;
-    Ok(Found { manifest, chosen: (chosen.digest, chosen.bytes), index: Some((served.digest, served.bytes)) })
+    Ok(Found {
+        manifest: *manifest,
+        chosen: (chosen.digest, chosen.bytes),
+        index: Some((served.digest, served.bytes)),
+    })
 }
 
 fn parse(served: &ServedManifest) -> Result<Document, ManifestError> {
@@ -104,7 +110,13 @@ impl Found {
         for (blob, diff_id) in self.manifest.layers.iter().zip(&config.diff_ids) {
             let id = chain_layer_id(parent.as_ref(), diff_id);
             let (digest, diff_id) = (blob.digest.clone(), diff_id.clone());
-            layers.push(Wanted { id: id.clone(), parent: parent.replace(id), digest, size: blob.size, diff_id });
+            layers.push(Wanted {
+                id: id.clone(),
+                parent: parent.replace(id),
+                digest,
+                size: blob.size,
+                diff_id,
+            });
         }
         Ok(Resolved { id, found: self, config, config_bytes, layers })
     }

@@ -121,7 +121,12 @@ fn read(path: &Path) -> Result<Option<String>, RegistriesError> {
 }
 
 /// An empty target removes an alias of an earlier file.
-fn merge_alias(merged: &mut Registries, path: &Path, name: String, target: &str) -> Result<(), RegistriesError> {
+fn merge_alias(
+    merged: &mut Registries,
+    path: &Path,
+    name: String,
+    target: &str,
+) -> Result<(), RegistriesError> {
     if target.is_empty() {
         merged.aliases.remove(&name);
         return Ok(());
@@ -137,35 +142,47 @@ fn merge_alias(merged: &mut Registries, path: &Path, name: String, target: &str)
 
 fn checked(path: &Path, table: RegistryTable) -> Result<Table, RegistriesError> {
     let location = table.location.trim_end_matches('/').to_owned();
-    let prefix = if table.prefix.is_empty() { location.clone() } else { table.prefix.trim_end_matches('/').to_owned() };
-    check_place(path, "prefix", &prefix)?;
-    let location = match location {
-        // A wildcard stands for many hosts: nothing is rewritten unless a location says so.
-        location if location.is_empty() && prefix.starts_with("*.") => location,
-        location if location.is_empty() => prefix.clone(),
-        location if location.starts_with('*') => {
-            return Err(wrong(path, "location", &location, "a registry host and path without a wildcard"));
-        }
-        location => location,
+    let prefix = if table.prefix.is_empty() {
+        location.clone()
+    } else {
+        table.prefix.trim_end_matches('/').to_owned()
     };
+    if location.starts_with('*') {
+        return Err(wrong(path, "location", &location, "a registry host and path without a wildcard"));
+    }
     if !location.is_empty() {
         check_place(path, "location", &location)?;
     }
+    check_place(path, "prefix", &prefix)?;
+    // A wildcard stands for many hosts: nothing is rewritten unless a location says so.
+    let location = if location.is_empty() && !prefix.starts_with("*.") { prefix.clone() } else { location };
     assemble(path, &table, prefix, location)
 }
 
-fn assemble(path: &Path, table: &RegistryTable, prefix: String, location: String) -> Result<Table, RegistriesError> {
+fn assemble(
+    path: &Path,
+    table: &RegistryTable,
+    prefix: String,
+    location: String,
+) -> Result<Table, RegistriesError> {
     let access = match (table.blocked, table.insecure) {
         (true, _) => Access::Blocked,
         (false, true) => Access::Insecure,
         (false, false) => Access::Verified,
     };
-    let mirrors =
-        table.mirror.iter().map(|mirror| checked_mirror(path, mirror, table.mirror_by_digest_only)).collect::<Result<_, _>>()?;
+    let mirrors = table
+        .mirror
+        .iter()
+        .map(|mirror| checked_mirror(path, mirror, table.mirror_by_digest_only))
+        .collect::<Result<_, _>>()?;
     Ok(Table { prefix, location, access, mirrors })
 }
 
-fn checked_mirror(path: &Path, mirror: &MirrorTable, by_digest: Option<bool>) -> Result<Mirror, RegistriesError> {
+fn checked_mirror(
+    path: &Path,
+    mirror: &MirrorTable,
+    by_digest: Option<bool>,
+) -> Result<Mirror, RegistriesError> {
     let location = mirror.location.trim_end_matches('/').to_owned();
     if location.starts_with('*') {
         return Err(wrong(path, "mirror location", &location, "a registry host and path without a wildcard"));
@@ -173,12 +190,19 @@ fn checked_mirror(path: &Path, mirror: &MirrorTable, by_digest: Option<bool>) ->
     check_place(path, "mirror location", &location)?;
     let serves = match (mirror.pull_from_mirror.as_deref(), by_digest) {
         (Some(value), Some(true)) => {
-            return Err(wrong(path, "pull-from-mirror", value, "nothing beside mirror-by-digest-only = true"));
+            return Err(wrong(
+                path,
+                "pull-from-mirror",
+                value,
+                "nothing beside mirror-by-digest-only = true",
+            ));
         }
         (None, Some(true)) | (Some("digest-only"), _) => Serves::Digests,
         (None | Some("all"), _) => Serves::All,
         (Some("tag-only"), _) => Serves::Tags,
-        (Some(value), _) => return Err(wrong(path, "pull-from-mirror", value, "all, digest-only or tag-only")),
+        (Some(value), _) => {
+            return Err(wrong(path, "pull-from-mirror", value, "all, digest-only or tag-only"));
+        }
     };
     Ok(Mirror { location, insecure: mirror.insecure, serves })
 }
@@ -188,7 +212,12 @@ fn check_place(path: &Path, key: &'static str, place: &str) -> Result<(), Regist
     let bare = place.strip_prefix("*.").unwrap_or(place);
     let host = bare.split('/').next().unwrap_or_default();
     if place.contains("://") || !is_domain(host) || place.bytes().any(|b| b.is_ascii_whitespace()) {
-        return Err(wrong(path, key, place, "a registry host such as registry.example:5000, with or without a path"));
+        return Err(wrong(
+            path,
+            key,
+            place,
+            "a registry host such as registry.example:5000, with or without a path",
+        ));
     }
     Ok(())
 }

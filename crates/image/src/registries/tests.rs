@@ -69,7 +69,9 @@ fn the_longest_prefix_decides_and_rewrites() {
     assert_eq!(sources(&registries, "example.com/teamwork:1"), ["!example.com/teamwork:1"]);
     assert_eq!(sources(&registries, "example.com.evil.org/team:1"), ["example.com.evil.org/team:1"]);
     let blocked = registries.sources(&Reference::parse("example.com/team/secret/x").unwrap());
-    assert!(matches!(blocked, Err(RegistriesError::Blocked { prefix, .. }) if prefix == "example.com/team/secret"));
+    assert!(
+        matches!(blocked, Err(RegistriesError::Blocked { prefix, .. }) if prefix == "example.com/team/secret")
+    );
 }
 
 #[test]
@@ -138,9 +140,11 @@ fn later_files_replace_tables_and_add_aliases() {
     ])
     .unwrap();
     assert_eq!(sources(&registries, "a.io/x:1"), ["a.io/x:1"]);
-    let named = |name: &str, mode| registries.candidates(&short(name), mode).map(|all| {
-        all.iter().map(Reference::to_string).collect::<Vec<_>>()
-    });
+    let named = |name: &str, mode| {
+        registries
+            .candidates(&short(name), mode)
+            .map(|all| all.iter().map(Reference::to_string).collect::<Vec<_>>())
+    };
     assert_eq!(named("base:2", None).unwrap(), ["quay.io/base/image:2"]);
     assert_eq!(named("gone", None).unwrap(), ["one.io/gone:latest", "two.io/gone:latest"]);
     assert!(matches!(
@@ -156,7 +160,10 @@ fn mistakes_name_the_file_and_the_remedy() {
         ("[[registry]]\ninsecure = true\n", "prefix"),
         ("[[registry]]\nlocation = \"https://a.io\"\n", "location"),
         ("[[registry]]\nprefix = \"a.io\"\nlocation = \"*.b.io\"\n", "wildcard"),
-        ("[[registry]]\nlocation=\"a.io\"\n[[registry.mirror]]\nlocation=\"b.io\"\npull-from-mirror=\"never\"\n", "tag-only"),
+        (
+            "[[registry]]\nlocation=\"a.io\"\n[[registry.mirror]]\nlocation=\"b.io\"\npull-from-mirror=\"never\"\n",
+            "tag-only",
+        ),
         ("short-name-mode = \"sometimes\"\n", "enforcing"),
         ("[aliases]\nx = \"y\"\n", "alias"),
         ("unqualified-search-registries = [\"no host\"]\n", "host"),

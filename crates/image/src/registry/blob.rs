@@ -19,6 +19,9 @@ use super::RegistryError;
 use super::client::RegistryClient;
 use crate::pull::progress::Progress;
 
+/// Bytes that must have come before a stall for it not to count against the registry.
+const STALL_WORTH: u64 = 1 << 20;
+
 /// A blob to download.
 pub(crate) struct Download<'a> {
     pub(crate) digest: &'a Digest,
@@ -29,11 +32,15 @@ pub(crate) struct Download<'a> {
 
 impl Download<'_> {
     /// Sends the blob from the first of `sources` that has it. Returns early, without an error, when nobody listens.
-    pub(crate) async fn run(&self, sources: &[Arc<RegistryClient>], sink: mpsc::Sender<Bytes>) -> Result<(), RegistryError> {
+    pub(crate) async fn run(
+        &self,
+        sources: &[Arc<RegistryClient>],
+        sink: mpsc::Sender<Bytes>,
+    ) -> Result<(), RegistryError> {
         let mut sent = 0;
         let mut result = Ok(());
         for source in sources {
-            result = self.from_one(source, &sink, &mut sent).await;
+            result = self.take_from(source, &sink, &mut sent).await;
             if result.is_ok() {
                 return Ok(());
             }
@@ -41,7 +48,7 @@ impl Download<'_> {
         result
     }
 
-    async fn from_one(
+    async fn take_from(
         &self,
         source: &RegistryClient,
         sink: &mpsc::Sender<Bytes>,
@@ -54,7 +61,10 @@ impl Download<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            tried = if *sent > before { 1 } else { tried + 1 };
+            // Getting on is no failure, however often the connection breaks; but a registry that stalls after every
+            // few bytes would keep a pull for ever.
+            let enough = if matches!(error, RegistryError::Stalled { .. }) { STALL_WORTH } else { 1 };
+            tried = if *sent - before >= enough { 1 } else { tried + 1 };
             let Some(pause) = source.timing().retry.pause_after(tried, &error) else { return Err(error) };
             tokio::time::sleep(pause).await;
         }
@@ -75,7 +85,10 @@ impl Download<'_> {
             StatusCode::PARTIAL_CONTENT => self.check_range(&url, response.headers(), *sent)?,
             _ => *sent,
         };
-        let announced = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced = response
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let Some(announced) = announced
             && announced.saturating_add(*sent - skip) != self.size
         {
@@ -105,12 +118,18 @@ impl Download<'_> {
 
     /// `Content-Range: bytes <from>-<to>/<size>` must continue where we are. Returns how many bytes to pass over: none.
     fn check_range(&self, url: &str, headers: &http::HeaderMap, from: u64) -> Result<u64, RegistryError> {
-        let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let start = range.strip_prefix("bytes ").and_then(|rest| rest.split('-').next()?.trim().parse::<u64>().ok());
+        let range =
+            headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let start =
+            range.strip_prefix("bytes ").and_then(|rest| rest.split('-').next()?.trim().parse::<u64>().ok());
         if start == Some(from) {
             return Ok(0);
         }
-        Err(RegistryError::Status { url: url.to_owned(), status: 206, detail: ": another range than asked for".to_owned() })
+        Err(RegistryError::Status {
+            url: url.to_owned(),
+            status: 206,
+            detail: ": another range than asked for".to_owned(),
+        })
     }
 
     fn wrong_size(&self, url: String, actual: u64) -> RegistryError {

@@ -44,7 +44,8 @@ fn parse(value: &str) -> Vec<Challenge> {
 }
 
 fn finish(scheme: &str, parameters: &[(String, String)]) -> Option<Challenge> {
-    let parameter = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let parameter =
+        |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     match scheme {
         "basic" => Some(Challenge::Basic),
         "bearer" => Some(Challenge::Bearer { realm: parameter("realm")?, service: parameter("service") }),
@@ -105,7 +106,10 @@ mod tests {
                 bearer("https://auth.docker.io/token", Some("registry.docker.io")),
             ),
             (r#"bearer realm=https://a/t"#, bearer("https://a/t", None)),
-            (r#"Basic realm="x", Bearer realm="https://a/\"t\"", service="s""#, bearer("https://a/\"t\"", Some("s"))),
+            (
+                r#"Basic realm="x", Bearer realm="https://a/\"t\"", service="s""#,
+                bearer("https://a/\"t\"", Some("s")),
+            ),
             (r#"Basic realm="Registry Realm""#, Some(Challenge::Basic)),
             ("Basic", Some(Challenge::Basic)),
             ("Negotiate abc", None),

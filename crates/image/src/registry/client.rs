@@ -134,7 +134,12 @@ impl RegistryClient {
         }
     }
 
-    async fn small_blob_once(&self, path: &str, digest: &Digest, size: u64) -> Result<Vec<u8>, RegistryError> {
+    async fn small_blob_once(
+        &self,
+        path: &str,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
         let (uri, response) = self.get_once(&Get { path, accept: false, from: 0 }).await?;
         let bytes = self.endpoint.collect(&uri, response, size).await?;
         let url = redirect::shown(&uri);
@@ -150,7 +155,11 @@ impl RegistryClient {
     }
 
     /// Opens a blob at byte `from`. The answer's status says whether the registry obliged (206) or starts at 0 (200).
-    pub(super) async fn blob(&self, digest: &Digest, from: u64) -> Result<(String, Response<Incoming>), RegistryError> {
+    pub(super) async fn blob(
+        &self,
+        digest: &Digest,
+        from: u64,
+    ) -> Result<(String, Response<Incoming>), RegistryError> {
         let path = format!("/v2/{}/blobs/{digest}", self.path);
         let (uri, response) = self.get_once(&Get { path: &path, accept: false, from }).await?;
         Ok((redirect::shown(&uri), response))
@@ -196,7 +205,11 @@ impl RegistryClient {
     }
 
     /// Follows redirections and answers one challenge.
-    async fn get_over(&self, scheme: &str, get: &Get<'_>) -> Result<(Uri, Response<Incoming>), RegistryError> {
+    async fn get_over(
+        &self,
+        scheme: &str,
+        get: &Get<'_>,
+    ) -> Result<(Uri, Response<Incoming>), RegistryError> {
         let text = format!("{scheme}://{}{}", self.host, get.path);
         let start: Uri = text.parse().map_err(|_| RegistryError::Url { url: text.clone() })?;
         let (mut uri, mut redirects, mut challenged) = (start.clone(), 0, false);
@@ -222,7 +235,8 @@ impl RegistryClient {
                     if redirects > REDIRECTS_MAX {
                         return Err(RegistryError::Redirect { url: text, reason: "more than 10 in a row" });
                     }
-                    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+                    let location =
+                        response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
                     uri = redirect::target(&uri, location.unwrap_or_default())?;
                 }
                 _ => return Err(failure(&uri, response, &self.endpoint).await),
@@ -232,8 +246,14 @@ impl RegistryClient {
 }
 
 impl Get<'_> {
-    fn request(&self, uri: &Uri, authorization: Option<&http::HeaderValue>) -> Result<Request<Full<Bytes>>, RegistryError> {
-        let mut request = Request::builder().uri(uri).header(header::USER_AGENT, concat!("ochre/", env!("CARGO_PKG_VERSION")));
+    fn request(
+        &self,
+        uri: &Uri,
+        authorization: Option<&http::HeaderValue>,
+    ) -> Result<Request<Full<Bytes>>, RegistryError> {
+        let mut request = Request::builder()
+            .uri(uri)
+            .header(header::USER_AGENT, concat!("ochre/", env!("CARGO_PKG_VERSION")));
         if self.accept {
             for media_type in ACCEPTED {
                 request = request.header(header::ACCEPT, media_type);
@@ -251,30 +271,47 @@ impl Get<'_> {
 
 impl Endpoint {
     /// Sends a request and waits for the head of the answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, RegistryError> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, RegistryError> {
         let url = redirect::shown(request.uri());
         let authority = request.uri().authority().map_or("", |authority| authority.as_str()).to_owned();
         let client = self.transport.client(&authority, self.trust).await?;
         self.in_time(&url, client.request(request)).await?.map_err(|error| {
             let connect = error.is_connect();
             let source = Box::new(error);
-            if connect { RegistryError::Connect { url, source } } else { RegistryError::Exchange { url, source } }
+            if connect {
+                RegistryError::Connect { url, source }
+            } else {
+                RegistryError::Exchange { url, source }
+            }
         })
     }
 
-    pub(super) async fn in_time<T>(&self, url: &str, work: impl Future<Output = T>) -> Result<T, RegistryError> {
+    pub(super) async fn in_time<T>(
+        &self,
+        url: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, RegistryError> {
         let Some(limit) = self.timing.progress else { return Ok(work.await) };
         let stalled = |_| RegistryError::Stalled { url: url.to_owned(), waited: limit };
         tokio::time::timeout(limit, work).await.map_err(stalled)
     }
 
     /// A whole body of at most `limit` bytes. The progress timeout holds for each piece.
-    async fn collect(&self, uri: &Uri, response: Response<Incoming>, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    async fn collect(
+        &self,
+        uri: &Uri,
+        response: Response<Incoming>,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
         let url = redirect::shown(uri);
         let mut body = response.into_body();
         let mut bytes = Vec::new();
         while let Some(frame) = self.in_time(&url, body.frame()).await? {
-            let frame = frame.map_err(|source| RegistryError::Exchange { url: url.clone(), source: source.into() })?;
+            let frame = frame
+                .map_err(|source| RegistryError::Exchange { url: url.clone(), source: source.into() })?;
             let Ok(piece) = frame.into_data() else { continue };
             if (bytes.len() + piece.len()) as u64 > limit {
                 return Err(RegistryError::TooLarge { url, limit });

@@ -28,7 +28,8 @@ pub(super) fn target(base: &Uri, location: &str) -> Result<Uri, RegistryError> {
         return Err(refused("the location is too long"));
     }
     let location = location.split('#').next().unwrap_or_default();
-    let (scheme, authority) = (base.scheme_str().unwrap_or("https"), base.authority().map_or("", Authority::as_str));
+    let (scheme, authority) =
+        (base.scheme_str().unwrap_or("https"), base.authority().map_or("", Authority::as_str));
     let absolute = if location.contains("://") && !location.starts_with(['/', '?']) {
         location.to_owned()
     } else if location.starts_with("//") {
@@ -68,7 +69,15 @@ mod tests {
         ] {
             assert_eq!(target(&base, location).unwrap().to_string(), expected);
         }
-        for location in ["http://cdn.io/b", "ftp://cdn.io/b", "file:///etc/passwd", "https://user:x@cdn.io/b", "", "https:///b", "https://a b/"] {
+        for location in [
+            "http://cdn.io/b",
+            "ftp://cdn.io/b",
+            "file:///etc/passwd",
+            "https://user:x@cdn.io/b",
+            "",
+            "https:///b",
+            "https://a b/",
+        ] {
             assert!(target(&base, location).is_err(), "{location}");
         }
         let plain: Uri = "http://r.io/v2/".parse().unwrap();

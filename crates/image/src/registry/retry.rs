@@ -30,7 +30,9 @@ impl RetryPolicy {
         }
         let pause = self.pause.saturating_mul(1 << tried.saturating_sub(1).min(10));
         match error {
-            RegistryError::Busy { retry_after: Some(asked), .. } => (*asked <= RETRY_AFTER_MAX).then_some(*asked),
+            RegistryError::Busy { retry_after: Some(asked), .. } => {
+                (*asked <= RETRY_AFTER_MAX).then_some(*asked)
+            }
             RegistryError::Busy { .. }
             | RegistryError::Connect { .. }
             | RegistryError::Exchange { .. }

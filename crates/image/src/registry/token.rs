@@ -4,8 +4,6 @@
 //! registry marked insecure). The scope asked for is always ours, whatever the challenge proposes. A token service
 //! may not redirect.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -74,7 +72,11 @@ impl Authorizer {
         let header = match (challenge, &self.credentials) {
             (Challenge::Basic, Some(Credentials::Basic { username, password })) => basic(username, password),
             (Challenge::Basic, _) => {
-                return Err(RegistryError::Denied { url: redirect::shown(url), status: 401, detail: String::new() });
+                return Err(RegistryError::Denied {
+                    url: redirect::shown(url),
+                    status: 401,
+                    detail: String::new(),
+                });
             }
             (Challenge::Bearer { realm, service }, _) => {
                 self.token(realm, service.as_deref(), url, endpoint).await?
@@ -99,11 +101,13 @@ impl Authorizer {
             return Err(failure(&realm, response, endpoint).await);
         }
         let shown = redirect::shown(&realm);
-        let body = endpoint.in_time(&shown, Limited::new(response.into_body(), TOKEN_ANSWER_MAX).collect()).await?;
+        let body =
+            endpoint.in_time(&shown, Limited::new(response.into_body(), TOKEN_ANSWER_MAX).collect()).await?;
         let body = body.map_err(|source| RegistryError::Exchange { url: shown.clone(), source })?.to_bytes();
         let answer: TokenAnswer =
             serde_json::from_slice(&body).map_err(|_| RegistryError::Token { realm: shown.clone() })?;
-        let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token).unwrap_or_default();
+        let token =
+            answer.token.filter(|token| !token.is_empty()).or(answer.access_token).unwrap_or_default();
         let token = Secret::new(token);
         match sensitive(&format!("Bearer {}", token.reveal())) {
             Some(header) if !token.is_empty() => Ok(Some(header)),
@@ -111,7 +115,11 @@ impl Authorizer {
         }
     }
 
-    fn token_request(&self, realm: &Uri, service: Option<&str>) -> Result<Request<Full<Bytes>>, RegistryError> {
+    fn token_request(
+        &self,
+        realm: &Uri,
+        service: Option<&str>,
+    ) -> Result<Request<Full<Bytes>>, RegistryError> {
         let mut fields = vec![("scope", self.scope.as_str())];
         fields.extend(service.map(|service| ("service", service)));
         let mut request = Request::builder();
@@ -180,11 +188,10 @@ fn encoded(fields: &[(&str, &str)]) -> String {
         text.push('=');
         for byte in value.bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
-                _ => {
-                    // Writing to a string does not fail.
-                    drop(write!(text, "%{byte:02X}"));
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    text.push(char::from(byte))
                 }
+                _ => text.push_str(&format!("%{byte:02X}")),
             }
         }
     }
@@ -197,7 +204,10 @@ mod tests {
 
     #[test]
     fn fields_are_escaped() {
-        assert_eq!(encoded(&[("scope", "repository:a/b:pull"), ("x", "ä &")]), "scope=repository%3Aa%2Fb%3Apull&x=%C3%A4%20%26");
+        assert_eq!(
+            encoded(&[("scope", "repository:a/b:pull"), ("x", "ä &")]),
+            "scope=repository%3Aa%2Fb%3Apull&x=%C3%A4%20%26"
+        );
     }
 
     #[test]

@@ -24,9 +24,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::RegistryError;
 pub(crate) use super::trust::Trust;
 use super::trust::client_config;
+use super::{Proxies, RegistryError};
 
 /// Most bytes of headers, and of one read of a body.
 const HEADERS_MAX: usize = 64 << 10;
@@ -39,13 +39,14 @@ pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 /// All connections of the image service.
 pub(crate) struct Transport {
     certs_dirs: Vec<PathBuf>,
+    proxies: Arc<Proxies>,
     connect_timeout: Duration,
     clients: Mutex<HashMap<(String, Trust), HttpClient>>,
 }
 
 impl Transport {
-    pub(crate) fn new(certs_dirs: Vec<PathBuf>, connect_timeout: Duration) -> Self {
-        Self { certs_dirs, connect_timeout, clients: Mutex::default() }
+    pub(crate) fn new(certs_dirs: Vec<PathBuf>, proxies: Proxies, connect_timeout: Duration) -> Self {
+        Self { certs_dirs, proxies: Arc::new(proxies), connect_timeout, clients: Mutex::default() }
     }
 
     /// Forgets connections and certificates, so that changed files count.
@@ -64,7 +65,11 @@ impl Transport {
         let stopped = |_| RegistryError::Url { url: authority.to_owned() };
         let mut tls = built.map_err(stopped)??;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let connector = Connector { tls: Arc::new(tls), timeout: self.connect_timeout };
+        let connector = Connector {
+            tls: Arc::new(tls),
+            proxies: Arc::clone(&self.proxies),
+            timeout: self.connect_timeout,
+        };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -84,6 +89,7 @@ impl Transport {
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: Arc<rustls::ClientConfig>,
+    proxies: Arc<Proxies>,
     timeout: Duration,
 }
 
@@ -97,43 +103,57 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let (tls, limit) = (Arc::clone(&self.tls), self.timeout);
+        let (tls, proxies, limit) = (Arc::clone(&self.tls), Arc::clone(&self.proxies), self.timeout);
         Box::pin(async move {
-            let connected = tokio::time::timeout(limit, connect(&uri, tls)).await;
+            let connected = tokio::time::timeout(limit, connect(&uri, tls, &proxies)).await;
             connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
         })
     }
 }
 
-async fn connect(uri: &Uri, tls: Arc<rustls::ClientConfig>) -> io::Result<Stream> {
+async fn connect(uri: &Uri, tls: Arc<rustls::ClientConfig>, proxies: &Proxies) -> io::Result<Stream> {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let secure = uri.scheme_str() != Some("http");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await?;
+    let proxy = proxies.between(uri)?;
+    let mut stream = match &proxy {
+        Some(proxy) => proxy.connect().await?,
+        None => TcpStream::connect((host, port)).await?,
+    };
     stream.set_nodelay(true)?;
     if !secure {
-        return Ok(Stream::Plain(stream));
+        return Ok(if proxy.is_some() { Stream::Proxied(stream) } else { Stream::Plain(stream) });
     }
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    if let Some(proxy) = &proxy {
+        proxy.tunnel(&mut stream, host, port).await?;
+    }
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     Ok(Stream::Tls(Box::new(TlsConnector::from(tls).connect(name, stream).await?)))
 }
 
 /// A connection with or without TLS.
 pub(super) enum Stream {
     Plain(TcpStream),
+    /// Plain http through a proxy, which wants to see whole URLs.
+    Proxied(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(matches!(self, Self::Proxied(_)))
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -142,21 +162,21 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -28,7 +28,11 @@ pub(crate) enum Trust {
 }
 
 /// Builds the configuration for `host`. Blocking.
-pub(super) fn client_config(host: &str, trust: Trust, places: &[PathBuf]) -> Result<ClientConfig, RegistryError> {
+pub(super) fn client_config(
+    host: &str,
+    trust: Trust,
+    places: &[PathBuf],
+) -> Result<ClientConfig, RegistryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let found = Found::for_host(host, places)?;
     let failed = |reason: String| RegistryError::Certificate { path: found.directory.clone(), reason };
@@ -50,7 +54,9 @@ pub(super) fn client_config(host: &str, trust: Trust, places: &[PathBuf]) -> Res
     };
     match found.client {
         None => Ok(builder.with_no_client_auth()),
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| failed(error.to_string())),
+        Some((chain, key)) => {
+            builder.with_client_auth_cert(chain, key).map_err(|error| failed(error.to_string()))
+        }
     }
 }
 
@@ -62,14 +68,17 @@ struct Found {
 
 impl Found {
     fn for_host(host: &str, places: &[PathBuf]) -> Result<Self, RegistryError> {
-        let mut found = Self { directory: "the system's certificates".into(), roots: Vec::new(), client: None };
-        // The host comes out of a reference or a URL: letters, digits, `.`, `-`, `:`, brackets. Never a path.
-        let Some(directory) = places.iter().map(|place| place.join(host)).find(|directory| directory.is_dir()) else {
-            return Ok(found);
-        };
-        if host.contains('/') || host.starts_with('.') {
+        let mut found =
+            Self { directory: "the system's certificates".into(), roots: Vec::new(), client: None };
+        // The host comes out of a reference or a redirection; it must never be a path.
+        if host.is_empty() || host.contains('/') || host.starts_with('.') {
             return Ok(found);
         }
+        let Some(directory) =
+            places.iter().map(|place| place.join(host)).find(|directory| directory.is_dir())
+        else {
+            return Ok(found);
+        };
         let entries = std::fs::read_dir(&directory).map_err(|error| unusable(&directory, &error))?;
         let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
@@ -78,7 +87,8 @@ impl Found {
                 Some("crt") => found.roots.extend(certificates(&path)?),
                 Some("cert") => {
                     let key = path.with_extension("key");
-                    let key = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|error| unusable(&key, &error))?;
+                    let key = PrivateKeyDer::from_pem_slice(&read(&key)?)
+                        .map_err(|error| unusable(&key, &error))?;
                     found.client = Some((certificates(&path)?, key));
                 }
                 _ => {}
@@ -90,7 +100,9 @@ impl Found {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
-    CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(|error| unusable(path, &error))
+    CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(path, &error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {

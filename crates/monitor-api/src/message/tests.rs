@@ -7,10 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::{Descriptors, Frame, Inbox, MAX_FRAME, Malformed, Outgoing, Received};
 
-fn id<T: std::str::FromStr<Err: std::fmt::Debug>>() -> impl Strategy<Value = T>
-where
-    T: std::fmt::Debug,
-{
+fn id<T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug>() -> impl Strategy<Value = T> {
     "[0-9a-f]{64}".prop_map(|text| text.parse().unwrap())
 }
 

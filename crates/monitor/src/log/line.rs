@@ -1,6 +1,8 @@
 //! One record: `2006-01-02T15:04:05.999999999Z stdout F text\n` (the kubelet's CRI log format; its parser accepts any
 //! RFC 3339 offset, UTC is always written).
 
+use ochre_types::Timestamp;
+
 use crate::poll::Stream;
 
 /// Whether the record ends its line.
@@ -14,8 +16,9 @@ pub(super) enum Tag {
 pub(super) type Stamp = [u8; 30];
 
 pub(super) fn now() -> Stamp {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    stamp(time.tv_sec, u32::try_from(time.tv_nsec).unwrap_or(0))
+    // Not rustix's clock: it panics on kernels whose vDSO has no clock (user-mode Linux).
+    let nanos = Timestamp::now().nanos();
+    stamp(nanos.div_euclid(1_000_000_000), u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0))
 }
 
 /// Years 0 to 9999; anything else is clamped.

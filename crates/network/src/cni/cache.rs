@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -106,7 +106,7 @@ pub(crate) fn remove(cache_dir: &Path, network: &str, sandbox: &SandboxId) -> Re
     }
 }
 
-fn read(path: &PathBuf, sandbox: &SandboxId) -> Option<Cached> {
+fn read(path: &Path, sandbox: &SandboxId) -> Option<Cached> {
     let cached: Cached = serde_json::from_slice(&state_dir::read_limited(path, LIMIT).ok()?).ok()?;
     (cached.kind == KIND && cached.container_id == sandbox.as_str()).then_some(cached)
 }

@@ -210,7 +210,6 @@ impl Running {
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
-        kill_group(&self.child);
         self.reaped = true;
         self.child.wait()
     }

@@ -47,18 +47,18 @@ pub enum HostPortError {
         /// Its protocol.
         protocol: PortProtocol,
     },
-    /// The kernel has no nf_tables.
-    #[error("this kernel has no nf_tables, which host ports need")]
+    /// The kernel has no nf_tables, or one older than Linux 5.6.
+    #[error("this kernel has no nf_tables, or one that is too old")]
     Unsupported {
         /// The kernel's answer.
         #[source]
         source: NetlinkError,
     },
     /// The kernel refused a change.
-    #[error("cannot change the host port tables")]
+    #[error("cannot change the tables of the firewall")]
     Kernel {
         /// The kernel's answer.
-        #[from]
+        #[source]
         source: NetlinkError,
     },
     /// A setting of the pod's device could not be made.
@@ -91,6 +91,19 @@ impl HostPortError {
             Self::Kernel { source } => source.kind(),
             Self::Setting { source } => source.kind(),
             Self::Record { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+impl From<NetlinkError> for HostPortError {
+    /// Recognises the kernel's ways of saying that it has no nf_tables: no such socket, no such subsystem, no such
+    /// attribute.
+    fn from(source: NetlinkError) -> Self {
+        match source.os_error() {
+            Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EINVAL) => {
+                Self::Unsupported { source }
+            }
+            _ => Self::Kernel { source },
         }
     }
 }

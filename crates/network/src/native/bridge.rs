@@ -26,10 +26,11 @@ impl Bridge {
     pub(crate) fn ensure(&self, route: &mut Route) -> Result<u32, NativeError> {
         let mut ready = self.ready.lock();
         let mut socket = Socket::open(Protocol::Netfilter)?;
-        if let Some(link) = route.link(&self.config.bridge)? {
-            if link.up && *ready == Some(link.index) && masquerade::exists(&mut socket)? {
-                return Ok(link.index);
-            }
+        let link = route.link(&self.config.bridge)?;
+        if let Some(link) = link.filter(|link| link.up && *ready == Some(link.index))
+            && masquerade::exists(&mut socket)?
+        {
+            return Ok(link.index);
         }
         let index = self.set_up(route, &mut socket)?;
         *ready = Some(index);

@@ -17,6 +17,8 @@ use super::NativeError;
 use crate::config::Subnet;
 use crate::state_dir;
 
+/// How many addresses one writing of the mark covers: after a restart at most so many are passed over.
+const AHEAD: u32 = 64;
 const LAST: &str = ".last";
 const LAST_NEW: &str = ".last.new";
 
@@ -33,6 +35,8 @@ pub(crate) struct Leases {
 struct Held {
     /// The address given out last.
     last: Ipv4Addr,
+    /// How many more may be given out before the mark must be written again.
+    marked: u32,
     by_owner: HashMap<SandboxId, Vec<Ipv4Addr>>,
 }
 
@@ -51,7 +55,7 @@ impl Leases {
                 by_owner.entry(owner).or_default().push(address);
             }
         }
-        Ok(Self { dir, subnet, held: Mutex::new(Held { last, by_owner }) })
+        Ok(Self { dir, subnet, held: Mutex::new(Held { last, marked: 0, by_owner }) })
     }
 
     /// Gives a free address to a pod.
@@ -65,7 +69,7 @@ impl Leases {
                 Ok(()) => {
                     held.last = candidate;
                     held.by_owner.entry(sandbox.clone()).or_default().push(candidate);
-                    self.remember(candidate)?;
+                    self.mark(&mut held)?;
                     return Ok(candidate);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -101,8 +105,14 @@ impl Leases {
         self.held.lock().by_owner.keys().cloned().collect()
     }
 
-    /// Only speeds up and spreads the next search: losing it costs nothing.
-    fn remember(&self, address: Ipv4Addr) -> Result<(), NativeError> {
+    /// Notes an address that will not have been passed for a while. Only spreads the next search: losing it costs
+    /// nothing.
+    fn mark(&self, held: &mut Held) -> Result<(), NativeError> {
+        if held.marked > 0 {
+            held.marked -= 1;
+            return Ok(());
+        }
+        let address = (0..AHEAD).fold(held.last, |address, _| self.subnet.after(address));
         let (new, path) = (self.dir.join(LAST_NEW), self.dir.join(LAST));
         let failed = |source| NativeError::Lease { path: path.clone(), source };
         match symlink(address.to_string(), &new) {
@@ -110,7 +120,9 @@ impl Leases {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result.map_err(failed)?,
         }
-        std::fs::rename(&new, &path).map_err(failed)
+        std::fs::rename(&new, &path).map_err(failed)?;
+        held.marked = AHEAD;
+        Ok(())
     }
 
     fn path(&self, address: Ipv4Addr) -> PathBuf {

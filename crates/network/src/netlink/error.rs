@@ -55,6 +55,14 @@ impl NetlinkError {
         }
     }
 
+    /// The error number of a refusal or of the socket.
+    pub(crate) fn os_error(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } | Self::Socket { source, .. } => source.raw_os_error(),
+            Self::Incomplete { .. } => None,
+        }
+    }
+
     /// The error number of a refusal.
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {

@@ -173,3 +173,20 @@ fn udp_flows_follow_the_pod_that_has_the_port_now() {
         scene.detach(&network, &pod).unwrap();
     }
 }
+
+#[test]
+fn a_damaged_record_keeps_nobody_from_starting() {
+    let scene = Scene::new();
+    let network = scene.open();
+    let (damaged, other) = (scene.pod(), scene.pod());
+    scene.attach(&network, &damaged.with_ports(&[(Tcp, 8080, 80, None)])).unwrap();
+    drop(network);
+    let record = scene.dir.path().join(format!("state/host-ports/{}.json", damaged.id));
+    std::fs::write(&record, "{").unwrap();
+    let network = scene.open();
+    scene.attach(&network, &other.with_ports(&[(Tcp, 8080, 81, None)])).unwrap();
+    other.serve(81, "other");
+    assert!(scene.node(|| fetch("127.0.0.1:8080")).unwrap().starts_with("other"));
+    scene.detach(&network, &damaged).unwrap();
+    assert!(scene.node(|| fetch("127.0.0.1:8080")).unwrap().starts_with("other"));
+}

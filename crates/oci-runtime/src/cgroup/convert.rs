@@ -38,7 +38,11 @@ pub(super) fn cpu_max(quota: Option<i64>, period: Option<u64>) -> Option<String>
         (None, None) => None,
         (Some(quota), period) => {
             let quota = if quota > 0 { quota.to_string() } else { "max".to_owned() };
-            Some(period.filter(|period| *period > 0).map_or(quota.clone(), |period| format!("{quota} {period}")))
+            Some(
+                period
+                    .filter(|period| *period > 0)
+                    .map_or(quota.clone(), |period| format!("{quota} {period}")),
+            )
         }
         (None, Some(period)) => Some(format!("max {period}")),
     }

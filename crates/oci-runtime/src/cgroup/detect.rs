@@ -52,15 +52,29 @@ impl Hierarchies {
             return Ok(Self::V2);
         }
         let own = files::read(Path::new("/proc/self/cgroup"))?;
-        let mounted = parse(&own, |directory| magic(&Path::new(MOUNT_POINT).join(directory)) == Some(CGROUP1_MAGIC));
+        let mounted =
+            parse(&own, |directory| magic(&Path::new(MOUNT_POINT).join(directory)) == Some(CGROUP1_MAGIC));
         if mounted.is_empty() { Err(CgroupError::NotMounted) } else { Ok(Self::V1(mounted)) }
     }
-}
 
-/// The runtime's own group on v2, for relative paths.
-pub(crate) fn own_v2_path() -> Result<PathBuf, CgroupError> {
-    let own = files::read(Path::new("/proc/self/cgroup"))?;
-    Ok(own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").into())
+    /// The runtime's own group, below which relative paths start. On v1, where it may differ between hierarchies,
+    /// that of systemd's.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn own_path(&self) -> Result<PathBuf, CgroupError> {
+        match self {
+            Self::V2 => {
+                let own = files::read(Path::new("/proc/self/cgroup"))?;
+                Ok(own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").into())
+            }
+            Self::V1(mounted) => {
+                let named =
+                    mounted.iter().find(|hierarchy| hierarchy.directory == "systemd").or(mounted.first());
+                Ok(named.map_or_else(|| "/".into(), |hierarchy| hierarchy.own.clone()))
+            }
+        }
+    }
 }
 
 fn magic(path: &Path) -> Option<u64> {
@@ -76,7 +90,9 @@ fn parse(own: &str, is_mounted: impl Fn(&str) -> bool) -> Vec<V1Hierarchy> {
             return None;
         }
         let name = controllers.strip_prefix("name=");
-        let directory = std::iter::once(name.unwrap_or(controllers)).chain(controllers.split(',')).find(|d| is_mounted(d))?;
+        let directory = std::iter::once(name.unwrap_or(controllers))
+            .chain(controllers.split(','))
+            .find(|d| is_mounted(d))?;
         let selector = name.map_or_else(|| controllers.to_owned(), |name| format!("none,name={name}"));
         Some(V1Hierarchy { directory: directory.to_owned(), selector, own: path.into() })
     };
@@ -92,7 +108,10 @@ mod tests {
         let text = "9:name=systemd:/\n5:cpu,cpuacct:/a:b\n4:memory:/x\n3:hugetlb:/\n0::/user.slice\n";
         let mounted = parse(text, |directory| directory != "hugetlb");
         let names: Vec<_> = mounted.iter().map(|h| (h.directory.as_str(), h.selector.as_str())).collect();
-        assert_eq!(names, [("systemd", "none,name=systemd"), ("cpu,cpuacct", "cpu,cpuacct"), ("memory", "memory")]);
+        assert_eq!(
+            names,
+            [("systemd", "none,name=systemd"), ("cpu,cpuacct", "cpu,cpuacct"), ("memory", "memory")]
+        );
         assert_eq!(mounted[1].own, PathBuf::from("/a:b"));
         assert!(mounted[1].has("cpuacct") && !mounted[1].has("acct"));
     }

@@ -108,7 +108,8 @@ impl Rule {
         };
         let number = |value: Option<u32>| value.map_or_else(|| "*".to_owned(), |number| number.to_string());
         let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
-        let access: String = letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect();
+        let access: String =
+            letters.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect();
         format!("{kind} {}:{} {access}", number(self.major), number(self.minor))
     }
 }
@@ -160,7 +161,8 @@ fn unite(rules: Vec<Rule>) -> Vec<Rule> {
     for mut rule in rules {
         if rule.allow {
             let since_denial = united.iter().rev().take_while(|earlier| earlier.allow);
-            rule.access |= since_denial.filter(|earlier| earlier.same_device(&rule)).fold(0, |sum, e| sum | e.access);
+            rule.access |=
+                since_denial.filter(|earlier| earlier.same_device(&rule)).fold(0, |sum, e| sum | e.access);
         }
         united.push(rule);
     }

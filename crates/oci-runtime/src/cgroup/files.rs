@@ -12,15 +12,24 @@ use super::CgroupError;
 const MAX_SIZE: u64 = 1 << 20;
 
 pub(super) fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, CgroupError> {
-    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| CgroupError::Access { action: "open", path: path.to_owned(), source: error.into() })
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|error| CgroupError::Access {
+        action: "open",
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
 
 /// Writes a value in one call, as these files want it.
 pub(super) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
-    let result = std::fs::OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(value.as_bytes()));
+    let result = std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(value.as_bytes()));
     result.map_err(|source| match source.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::INVAL.raw_os_error() || code == rustix::io::Errno::RANGE.raw_os_error() => {
+        Some(code)
+            if code == rustix::io::Errno::INVAL.raw_os_error()
+                || code == rustix::io::Errno::RANGE.raw_os_error() =>
+        {
             CgroupError::Value { path: path.to_owned(), value: value.to_owned(), source }
         }
         _ => CgroupError::Access { action: "write", path: path.to_owned(), source },
@@ -49,7 +58,8 @@ pub(super) fn read(path: &Path) -> Result<String, CgroupError> {
 /// Whether an error says that the file or its group does not exist (any more).
 pub(super) fn is_gone(error: &CgroupError) -> bool {
     let gone = |source: &io::Error| {
-        source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+        source.kind() == io::ErrorKind::NotFound
+            || source.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
     };
     matches!(error, CgroupError::Access { source, .. } if gone(source))
 }

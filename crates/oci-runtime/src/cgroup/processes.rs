@@ -27,11 +27,13 @@ fn tree(top: &Path) -> Result<Vec<PathBuf>, CgroupError> {
             Err(error) if files::is_gone(&error) => continue,
             Err(error) => return Err(error),
         };
-        let access = |source: Errno| CgroupError::Access { action: "read", path: path.clone(), source: source.into() };
+        let access =
+            |source: Errno| CgroupError::Access { action: "read", path: path.clone(), source: source.into() };
         for entry in rustix::fs::Dir::read_from(&directory).map_err(access)? {
             let entry = entry.map_err(access)?;
             let name = entry.file_name().to_bytes();
-            let is_group = entry.file_type() == rustix::fs::FileType::Directory && name != b"." && name != b"..";
+            let is_group =
+                entry.file_type() == rustix::fs::FileType::Directory && name != b"." && name != b"..";
             if is_group && depth < MAX_DEPTH && pending.len() + found.len() < MAX_GROUPS {
                 pending.push((path.join(std::ffi::OsStr::new(&*String::from_utf8_lossy(name))), depth + 1));
             }
@@ -45,9 +47,12 @@ pub(super) fn list(top: &Path) -> Result<Vec<i32>, CgroupError> {
     let mut pids = Vec::new();
     for group in tree(top)? {
         match files::read(&group.join("cgroup.procs")) {
-            Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+            Ok(text) => {
+                pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
+            }
             // A threaded group has no list of processes of its own; its parent's has them.
-            Err(CgroupError::Access { source, .. }) if source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
+            Err(CgroupError::Access { source, .. })
+                if source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
             Err(error) if files::is_gone(&error) => {}
             Err(error) => return Err(error),
         }
@@ -56,12 +61,13 @@ pub(super) fn list(top: &Path) -> Result<Vec<i32>, CgroupError> {
 }
 
 pub(super) fn signal(pids: &[i32], signal: i32) -> Result<(), CgroupError> {
-    let Some(signal) = Signal::from_named_raw(signal) else {
+    let found = Signal::from_named_raw(signal).or_else(|| ochre_sys::exec::realtime_signal(signal));
+    let Some(signal) = found else {
         return Err(CgroupError::Invalid { field: "signal", value: signal.to_string() });
     };
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
         // A process that ended meanwhile needs no signal.
-        drop(rustix::process::kill_process(pid, signal));
+        drop(rustix::process::kill_process(pid, signal).map_err(io::Error::from));
     }
     Ok(())
 }

@@ -32,7 +32,8 @@ impl ScopeName {
         let [slice, prefix, name] = parts[..] else { return Err(invalid()) };
         let slice = if slice.is_empty() { "system.slice" } else { slice };
         let name = if name.is_empty() { id } else { name };
-        let scope = if prefix.is_empty() { format!("{name}.scope") } else { format!("{prefix}-{name}.scope") };
+        let scope =
+            if prefix.is_empty() { format!("{name}.scope") } else { format!("{prefix}-{name}.scope") };
         let safe = |unit: &str| !unit.contains('/') && !unit.starts_with('.') && !unit.contains("..");
         let stem = slice.strip_suffix(".slice").ok_or_else(invalid)?;
         if !safe(slice) || !safe(&scope) || stem.starts_with('-') && stem != "-" || stem.contains("--") {
@@ -109,7 +110,11 @@ fn limits(resources: &Resources, v2: bool) -> Vec<Property> {
     let bytes = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     let mut properties = Vec::new();
     if let Some(limit) = resources.memory.limit.filter(|limit| *limit != 0) {
-        properties.push(if v2 { Property::MemoryMax(bytes(limit)) } else { Property::MemoryLimit(bytes(limit)) });
+        properties.push(if v2 {
+            Property::MemoryMax(bytes(limit))
+        } else {
+            Property::MemoryLimit(bytes(limit))
+        });
     }
     if let Some(reservation) = resources.memory.reservation.filter(|_| v2) {
         properties.push(Property::MemoryLow(bytes(reservation)));
@@ -123,9 +128,12 @@ fn limits(resources: &Resources, v2: bool) -> Vec<Property> {
     }
     if let Some(quota) = resources.cpu.quota.filter(|quota| *quota != 0) {
         let period = resources.cpu.period.filter(|period| *period > 0).unwrap_or(100_000);
-        let per_second = u64::try_from(quota).map_or(u64::MAX, |quota| quota.saturating_mul(1_000_000) / period);
+        let per_second =
+            u64::try_from(quota).map_or(u64::MAX, |quota| quota.saturating_mul(1_000_000) / period);
         // systemd counts in hundredths of a processor; rounded up, so that the finer value set later fits in.
-        properties.push(Property::CpuQuotaPerSecUSec(per_second.checked_next_multiple_of(10_000).unwrap_or(u64::MAX)));
+        properties.push(Property::CpuQuotaPerSecUSec(
+            per_second.checked_next_multiple_of(10_000).unwrap_or(u64::MAX),
+        ));
         properties.push(Property::CpuQuotaPeriodUSec(period));
     }
     if let Some(limit) = resources.pids.limit {
@@ -142,22 +150,29 @@ mod tests {
     fn paths_follow_the_names_of_slices() {
         let name = ScopeName::parse(Some("kubepods-burstable-podx.slice:crio:abc"), "id").unwrap();
         assert_eq!(name.scope, "crio-abc.scope");
-        let directory = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podx.slice/crio-abc.scope";
+        let directory =
+            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podx.slice/crio-abc.scope";
         assert_eq!(name.directory(), PathBuf::from(directory));
         assert_eq!(ScopeName::parse(None, "id").unwrap().directory(), PathBuf::from("system.slice/id.scope"));
         assert_eq!(ScopeName::parse(Some("-.slice::x"), "id").unwrap().directory(), PathBuf::from("x.scope"));
-        for bad in ["/a/b", "a:b", "a.slice:b:c:d", "a:b:c", "a/b.slice:c:d", "a.slice:../c:d", "a--b.slice:c:d"] {
+        for bad in
+            ["/a/b", "a:b", "a.slice:b:c:d", "a:b:c", "a/b.slice:c:d", "a.slice:../c:d", "a--b.slice:c:d"]
+        {
             assert!(ScopeName::parse(Some(bad), "id").is_err(), "{bad}");
         }
     }
 
     #[test]
     fn limits_are_told_in_the_words_of_the_world() {
-        let resources: Resources =
-            serde_json::from_str(r#"{"memory":{"limit":5},"cpu":{"shares":1024,"quota":15000},"pids":{"limit":-1}}"#).unwrap();
+        let resources: Resources = serde_json::from_str(
+            r#"{"memory":{"limit":5},"cpu":{"shares":1024,"quota":15000},"pids":{"limit":-1}}"#,
+        )
+        .unwrap();
         let v2 = limits(&resources, true);
         assert!(v2.contains(&Property::MemoryMax(5)) && v2.contains(&Property::CpuWeight(100)));
-        assert!(v2.contains(&Property::CpuQuotaPerSecUSec(150_000)) && v2.contains(&Property::TasksMax(u64::MAX)));
+        assert!(
+            v2.contains(&Property::CpuQuotaPerSecUSec(150_000)) && v2.contains(&Property::TasksMax(u64::MAX))
+        );
         assert!(limits(&resources, false).contains(&Property::CpuShares(1024)));
     }
 }

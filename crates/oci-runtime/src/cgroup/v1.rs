@@ -15,8 +15,11 @@ pub(super) fn make(hierarchy: &V1Hierarchy, path: &Path, shared: bool) -> Result
     let mount = hierarchy.mount_point();
     let full = mount.join(path);
     let root = hierarchy_root(&mount)?;
-    root.create_dir_all(path, 0o755)
-        .map_err(|source| CgroupError::Access { action: "make", path: full.clone(), source })?;
+    root.create_dir_all(path, 0o755).map_err(|source| CgroupError::Access {
+        action: "make",
+        path: full.clone(),
+        source,
+    })?;
     if !shared && !files::read(&full.join("cgroup.procs"))?.is_empty() {
         return Err(CgroupError::Occupied { path: full });
     }
@@ -42,12 +45,21 @@ fn inherit_cpuset(mount: &Path, path: &Path) -> Result<(), CgroupError> {
 }
 
 /// A file of a controller's group, or the error that the controller is missing.
-fn file(groups: &Groups, controller: &'static str, limit: &'static str, name: &str) -> Result<PathBuf, CgroupError> {
+fn file(
+    groups: &Groups,
+    controller: &'static str,
+    limit: &'static str,
+    name: &str,
+) -> Result<PathBuf, CgroupError> {
     let group = groups.path_for(controller).ok_or(CgroupError::ControllerMissing { controller, limit })?;
     Ok(group.join(name))
 }
 
-pub(super) fn apply(groups: &Groups, resources: &Resources, warnings: &mut Warnings) -> Result<(), CgroupError> {
+pub(super) fn apply(
+    groups: &Groups,
+    resources: &Resources,
+    warnings: &mut Warnings,
+) -> Result<(), CgroupError> {
     memory(groups, &resources.memory, warnings)?;
     cpu(groups, &resources.cpu)?;
     if let Some(limit) = resources.pids.limit {
@@ -110,8 +122,13 @@ fn memory(groups: &Groups, memory: &Memory, warnings: &mut Warnings) -> Result<(
 fn memory_and_swap(group: &Path, memory: &Memory, warnings: &mut Warnings) -> Result<(), CgroupError> {
     let limit = memory.limit.filter(|limit| *limit != 0);
     // Memory without a limit cannot have a limit together with swap.
-    let swap = if limit == Some(-1) && memory.swap.is_none() { Some(-1) } else { memory.swap.filter(|swap| *swap != 0) };
-    let (limit_file, swap_file) = (group.join("memory.limit_in_bytes"), group.join("memory.memsw.limit_in_bytes"));
+    let swap = if limit == Some(-1) && memory.swap.is_none() {
+        Some(-1)
+    } else {
+        memory.swap.filter(|swap| *swap != 0)
+    };
+    let (limit_file, swap_file) =
+        (group.join("memory.limit_in_bytes"), group.join("memory.memsw.limit_in_bytes"));
     let mut write_swap = || -> Result<(), CgroupError> {
         let Some(swap) = swap else { return Ok(()) };
         if !files::write_if_present(&swap_file, &swap.to_string())? {
@@ -148,7 +165,9 @@ fn cpu(groups: &Groups, cpu: &Cpu) -> Result<(), CgroupError> {
     if let Some(idle) = cpu.idle {
         files::write(&file(groups, "cpu", "cpu.idle", "cpu.idle")?, &idle.to_string())?;
     }
-    for (list, limit, name) in [(&cpu.cpus, "cpu.cpus", "cpuset.cpus"), (&cpu.mems, "cpu.mems", "cpuset.mems")] {
+    for (list, limit, name) in
+        [(&cpu.cpus, "cpu.cpus", "cpuset.cpus"), (&cpu.mems, "cpu.mems", "cpuset.mems")]
+    {
         if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
             files::write(&file(groups, "cpuset", limit, name)?, list)?;
         }
@@ -186,7 +205,11 @@ fn block_io(groups: &Groups, limits: &BlockIo, warnings: &mut Warnings) -> Resul
     Ok(())
 }
 
-pub(super) fn restrict_devices(groups: &Groups, policy: &Policy, warnings: &mut Warnings) -> Result<(), CgroupError> {
+pub(super) fn restrict_devices(
+    groups: &Groups,
+    policy: &Policy,
+    warnings: &mut Warnings,
+) -> Result<(), CgroupError> {
     let deny = file(groups, "devices", "devices", "devices.deny")?;
     let allow = file(groups, "devices", "devices", "devices.allow")?;
     files::write(&deny, "a")?;

@@ -51,7 +51,13 @@ pub(super) fn enable_controllers(path: &Path) -> Result<(), CgroupError> {
 }
 
 /// Writes a limit; a missing file means that its controller is not there.
-fn set(group: &Path, controller: &'static str, limit: &'static str, name: &str, value: &str) -> Result<(), CgroupError> {
+fn set(
+    group: &Path,
+    controller: &'static str,
+    limit: &'static str,
+    name: &str,
+    value: &str,
+) -> Result<(), CgroupError> {
     if files::write_if_present(&group.join(name), value)? {
         Ok(())
     } else {
@@ -75,8 +81,14 @@ pub(super) fn apply(group: &Path, resources: &Resources) -> Result<(), CgroupErr
         }
     }
     for (card, limit) in &resources.rdma {
-        let part = |name: &str, value: Option<u32>| value.map_or_else(String::new, |value| format!(" {name}={value}"));
-        let line = format!("{card}{}{}", part("hca_handle", limit.hca_handles), part("hca_object", limit.hca_objects));
+        let part = |name: &str, value: Option<u32>| {
+            value.map_or_else(String::new, |value| format!(" {name}={value}"))
+        };
+        let line = format!(
+            "{card}{}{}",
+            part("hca_handle", limit.hca_handles),
+            part("hca_object", limit.hca_objects)
+        );
         set(group, "rdma", "rdma", "rdma.max", &line)?;
     }
     for (name, value) in &resources.unified {
@@ -95,7 +107,10 @@ fn memory(group: &Path, memory: &Memory) -> Result<(), CgroupError> {
     if let (Some(true), Some(limit)) = (memory.check_before_update, limit.filter(|limit| *limit > 0)) {
         let usage = files::read(&group.join("memory.current"))?.trim().parse::<i64>().unwrap_or(0);
         if usage > limit {
-            return Err(CgroupError::Invalid { field: "memory.limit (below the usage)", value: limit.to_string() });
+            return Err(CgroupError::Invalid {
+                field: "memory.limit (below the usage)",
+                value: limit.to_string(),
+            });
         }
     }
     let swap = match convert::swap_max(memory.swap, limit)? {
@@ -129,7 +144,9 @@ fn cpu(group: &Path, cpu: &Cpu) -> Result<(), CgroupError> {
     if let Some(burst) = cpu.burst {
         set(group, "cpu", "cpu.burst", "cpu.max.burst", &burst.to_string())?;
     }
-    for (list, limit, name) in [(&cpu.cpus, "cpu.cpus", "cpuset.cpus"), (&cpu.mems, "cpu.mems", "cpuset.mems")] {
+    for (list, limit, name) in
+        [(&cpu.cpus, "cpu.cpus", "cpuset.cpus"), (&cpu.mems, "cpu.mems", "cpuset.mems")]
+    {
         if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
             set(group, "cpuset", limit, name, list)?;
         }

@@ -4,9 +4,9 @@ use super::UsageError;
 
 /// Names by number, from 1 (signal(7), x86 and ARM).
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// First and last real-time signal, as glibc counts them.
@@ -22,7 +22,11 @@ pub(super) fn parse(text: &str) -> Result<i32, UsageError> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let realtime = |base: i32, rest: &str, sign: i32| -> Option<i32> {
-        let offset = if rest.is_empty() { 0 } else { rest.get(1..)?.parse::<i32>().ok().filter(|n| (0..=30).contains(n))? };
+        let offset = if rest.is_empty() {
+            0
+        } else {
+            rest.get(1..)?.parse::<i32>().ok().filter(|n| (0..=30).contains(n))?
+        };
         Some(base + sign * offset).filter(|number| REALTIME.contains(number))
     };
     let found = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {

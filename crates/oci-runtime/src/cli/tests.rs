@@ -44,7 +44,9 @@ fn every_verb_has_its_form() {
     for (text, verb) in cases {
         assert_eq!(line(text).map(|invocation| invocation.verb), Ok(verb), "{text}");
     }
-    assert!(matches!(line("exec --process /p --detach --pid-file /q x").unwrap().verb, Verb::Exec(options) if options.detach));
+    assert!(
+        matches!(line("exec --process /p --detach --pid-file /q x").unwrap().verb, Verb::Exec(options) if options.detach)
+    );
 }
 
 #[test]

@@ -37,10 +37,11 @@ fn resource(name: &str) -> Option<Resource> {
 ///
 /// # Errors
 /// An unknown limit, or one that the kernel refuses for another reason.
-pub fn apply(pid: Option<Pid>, limits: &[Rlimit]) -> Result<Vec<String>, ProcessError> {
+pub(crate) fn apply(pid: Option<Pid>, limits: &[Rlimit]) -> Result<Vec<String>, ProcessError> {
     let mut warnings = Vec::new();
     for limit in limits {
-        let kind = resource(&limit.kind).ok_or_else(|| ProcessError::UnknownLimit { name: limit.kind.clone() })?;
+        let kind =
+            resource(&limit.kind).ok_or_else(|| ProcessError::UnknownLimit { name: limit.kind.clone() })?;
         let kernel = |value: u64| (value != INFINITY).then_some(value);
         let wanted = KernelLimit { current: kernel(limit.soft), maximum: kernel(limit.hard) };
         let failed = |source: io::Error| ProcessError::Step { step: "setting resource limits", source };
@@ -65,13 +66,13 @@ pub fn apply(pid: Option<Pid>, limits: &[Rlimit]) -> Result<Vec<String>, Process
 ///
 /// # Errors
 /// When the kernel refuses it for another reason.
-pub fn set_oom_score(pid: Pid, adjustment: i32) -> Result<Option<String>, ProcessError> {
+pub(crate) fn set_oom_score(pid: Pid, adjustment: i32) -> Result<Option<String>, ProcessError> {
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
     match std::fs::write(path, adjustment.to_string()) {
         Ok(()) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(Some(format!("oom_score_adj {adjustment} is below what the runtime may set; the inherited value stays")))
-        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Some(format!(
+            "oom_score_adj {adjustment} is below what the runtime may set; the inherited value stays"
+        ))),
         Err(source) => Err(ProcessError::Step { step: "setting oom_score_adj", source }),
     }
 }

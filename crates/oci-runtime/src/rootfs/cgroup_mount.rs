@@ -22,7 +22,9 @@ pub(super) fn mount(place: &OwnedFd, view: &CgroupView, options: &MountOptions) 
     let options = MountOptions { data: Vec::new(), ..options.clone() };
     match view {
         CgroupView::None => Err(io::ErrorKind::NotFound.into()),
-        CgroupView::Namespace(Hierarchies::V2) => attach(new_filesystem("cgroup2", None, &options, None)?, place),
+        CgroupView::Namespace(Hierarchies::V2) => {
+            attach(new_filesystem("cgroup2", None, &options, None)?, place)
+        }
         CgroupView::Namespace(Hierarchies::V1(mounted)) => {
             let names: Vec<&str> = mounted.iter().map(|hierarchy| hierarchy.directory.as_str()).collect();
             let top = attach_directories(&names, place)?;

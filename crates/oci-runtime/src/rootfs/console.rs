@@ -21,17 +21,28 @@ use crate::spec::{ConsoleSize, User};
 ///
 /// # Errors
 /// The error of the first step that failed.
-pub fn open(root: &Root, socket: &OwnedFd, size: Option<ConsoleSize>, owner: &User, bind: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open(
+    root: &Root,
+    socket: &OwnedFd,
+    size: Option<ConsoleSize>,
+    owner: &User,
+    bind: bool,
+) -> io::Result<OwnedFd> {
     let multiplexer = Path::new("/dev/pts/ptmx");
     let master = root.open_at(multiplexer, OFlags::RDWR | OFlags::NOCTTY, 0)?;
     if filesystem_magic(&master)? != DEVPTS_MAGIC {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "/dev/pts/ptmx is no terminal multiplexer"));
     }
     rustix::pty::unlockpt(&master)?;
-    let slave =
-        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let slave = rustix::pty::ioctl_tiocgptpeer(
+        &master,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )?;
     if let Some(ConsoleSize { height, width }) = size {
-        rustix::termios::tcsetwinsize(&master, Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 })?;
+        rustix::termios::tcsetwinsize(
+            &master,
+            Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 },
+        )?;
     }
     rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(owner.uid)), None)?;
     if bind {
@@ -58,7 +69,7 @@ fn send(socket: &OwnedFd, master: &OwnedFd) -> io::Result<()> {
 ///
 /// # Errors
 /// The error of the first step that failed.
-pub fn adopt(slave: &OwnedFd) -> io::Result<()> {
+pub(crate) fn adopt(slave: &OwnedFd) -> io::Result<()> {
     rustix::process::ioctl_tiocsctty(slave)?;
     rustix::stdio::dup2_stdin(slave)?;
     rustix::stdio::dup2_stdout(slave)?;
@@ -70,6 +81,6 @@ pub fn adopt(slave: &OwnedFd) -> io::Result<()> {
 ///
 /// # Errors
 /// The error of connecting.
-pub fn connect(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
     Ok(std::os::unix::net::UnixStream::connect(path)?.into())
 }

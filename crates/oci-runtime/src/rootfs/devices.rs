@@ -33,7 +33,8 @@ const LINKS: [(&str, &str); 6] = [
 
 /// The devices to make: those asked for, and the standard ones that are not among them.
 pub(super) fn wanted(asked: &[Device]) -> Vec<Device> {
-    let missing = STANDARD.iter().filter(|(path, _, _)| asked.iter().all(|device| device.path != Path::new(path)));
+    let missing =
+        STANDARD.iter().filter(|(path, _, _)| asked.iter().all(|device| device.path != Path::new(path)));
     let standard = missing.map(|(path, major, minor)| Device {
         kind: "c".to_owned(),
         path: path.into(),
@@ -73,7 +74,8 @@ fn make(root: &Root, device: &Device) -> Result<(), RootfsError> {
     match rustix::fs::mknodat(&parent, name, kind, mode, number) {
         Err(Errno::EXIST) => {
             // A node that came with the image is used only if it is the very same device.
-            let found = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| error(e.into()))?;
+            let found =
+                rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| error(e.into()))?;
             let same_number = kind == FileType::Fifo || found.st_rdev == number;
             if FileType::from_raw_mode(found.st_mode) != kind || !same_number {
                 return Err(RootfsError::WrongNode { path: device.path.clone() });
@@ -82,7 +84,8 @@ fn make(root: &Root, device: &Device) -> Result<(), RootfsError> {
         result => result.map_err(|errno| error(errno.into()))?,
     }
     let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-    rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| error(e.into()))
+    rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| error(e.into()))
 }
 
 /// A container in a user namespace cannot make nodes; it gets the host's.
@@ -94,7 +97,8 @@ fn bind(root: &Root, device: &Device, tree: OwnedFd) -> Result<(), RootfsError> 
     if FileType::from_raw_mode(found.st_mode) != kind || found.st_rdev != number {
         return Err(RootfsError::WrongNode { path: device.path.clone() });
     }
-    ochre_sys::mount::set_attributes(tree.as_fd(), &super::change(0, 0, ochre_sys::mount::PRIVATE, false)).map_err(failed)?;
+    ochre_sys::mount::set_attributes(tree.as_fd(), &super::change(0, 0, ochre_sys::mount::PRIVATE, false))
+        .map_err(failed)?;
     attach(tree, mount_point(root, &device.path, false)?).map_err(failed)
 }
 
@@ -108,7 +112,8 @@ pub(super) fn make_links(root: &Root) -> Result<(), RootfsError> {
         }
         let mut made = rustix::fs::symlinkat(target, &dev, name);
         if made == Err(Errno::EXIST) && name == "ptmx" {
-            made = rustix::fs::unlinkat(&dev, name, AtFlags::empty()).and_then(|()| rustix::fs::symlinkat(target, &dev, name));
+            made = rustix::fs::unlinkat(&dev, name, AtFlags::empty())
+                .and_then(|()| rustix::fs::symlinkat(target, &dev, name));
         }
         match made {
             Ok(()) | Err(Errno::EXIST) => {}

@@ -16,7 +16,9 @@ use super::{RootfsError, attach, copy_of, devices, is_directory};
 fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>, RootfsError> {
     match root.open_at(path, OFlags::PATH, 0) {
         Ok(place) => Ok(Some(place)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(source) => Err(RootfsError::Destination { path: path.to_owned(), source }),
     }
 }

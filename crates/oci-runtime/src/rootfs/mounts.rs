@@ -13,7 +13,9 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::options::{MountOptions, Reach};
 use super::prepare::{Prepared, Source};
-use super::{PROC_MAGIC, RootfsError, SYSFS_MAGIC, attach, change, filesystem_magic, is_directory, mount_point};
+use super::{
+    PROC_MAGIC, RootfsError, SYSFS_MAGIC, attach, change, filesystem_magic, is_directory, mount_point,
+};
 
 /// Files in `/proc` that may be covered by files with the container's own numbers (lxcfs).
 const COVERABLE: [&str; 11] = [
@@ -104,12 +106,17 @@ fn refuse_linked_top(root: &Root, absolute: &Path) -> Result<(), RootfsError> {
         Component::Normal(name) => Some(name),
         _ => None,
     });
-    let Some(top) = top.filter(|name| ["proc", "sys", "dev"].iter().any(|kernel| *name == OsStr::new(kernel))) else {
+    let Some(top) =
+        top.filter(|name| ["proc", "sys", "dev"].iter().any(|kernel| *name == OsStr::new(kernel)))
+    else {
         return Ok(());
     };
     match root.open_no_symlinks(Path::new(top), OFlags::PATH, 0) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            Err(RootfsError::Forbidden { path: absolute.to_owned(), reason: "its first directory is a symbolic link" })
+            Err(RootfsError::Forbidden {
+                path: absolute.to_owned(),
+                reason: "its first directory is a symbolic link",
+            })
         }
         _ => Ok(()),
     }

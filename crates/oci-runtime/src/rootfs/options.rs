@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ochre_sys::mount::{
-    ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW, ATTR_RDONLY,
-    ATTR_RELATIME, ATTR_STRICTATIME, PRIVATE, SHARED, SLAVE, UNBINDABLE,
+    ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW,
+    ATTR_RDONLY, ATTR_RELATIME, ATTR_STRICTATIME, PRIVATE, SHARED, SLAVE, UNBINDABLE,
 };
 
 use super::RootfsError;
@@ -126,7 +126,9 @@ impl MountOptions {
                 Effect::Bind(reach) => options.bind = Some(reach),
                 Effect::IdMap(reach) => options.id_map = Some(reach),
                 Effect::Nothing => {}
-                Effect::Refused => return Err(RootfsError::Option { path: path.to_owned(), option: word.clone() }),
+                Effect::Refused => {
+                    return Err(RootfsError::Option { path: path.to_owned(), option: word.clone() });
+                }
                 Effect::Data => match word.strip_prefix('r').map(effect) {
                     Some(Effect::Set(flag)) => options.recursive.set(flag),
                     Some(Effect::Clear(flag)) => options.recursive.clear(flag),

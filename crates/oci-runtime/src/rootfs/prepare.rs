@@ -104,13 +104,15 @@ pub fn prepare(
     set(&root_tree, &change(0, 0, at_once, true))?;
     let readonly = spec.root.as_ref().is_some_and(|root| root.readonly);
     let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
-    let mounts = spec.mounts.iter().map(|mount| prepare_mount(mount, bundle, spec)).collect::<Result<Vec<_>, _>>()?;
+    let mounts =
+        spec.mounts.iter().map(|mount| prepare_mount(mount, bundle, spec)).collect::<Result<Vec<_>, _>>()?;
     let on_host_dev = |mount: &PreparedMount| {
         mount.options.bind.is_some() && Path::new("/").join(&mount.destination) == Path::new("/dev")
     };
     let makes_devices = !mounts.iter().any(on_host_dev);
     let devices = devices::wanted(&spec.linux.devices).into_iter().map(|device| {
-        let copy = (in_user_namespace && makes_devices && device.kind != "p").then(|| copy_host_path(&device.path, false));
+        let copy = (in_user_namespace && makes_devices && device.kind != "p")
+            .then(|| copy_host_path(&device.path, false));
         Ok((device, copy.transpose()?))
     });
     let devices = devices.collect::<Result<Vec<_>, RootfsError>>()?;
@@ -124,7 +126,11 @@ pub fn prepare(
         masked_paths: spec.linux.masked_paths.clone(),
         readonly_paths: spec.linux.readonly_paths.clone(),
         final_root: change(if readonly { mount::ATTR_RDONLY } else { 0 }, 0, at_last, false),
-        mount_label: spec.linux.mount_label.clone().filter(|label| !label.is_empty() && crate::lsm::selinux_enabled()),
+        mount_label: spec
+            .linux
+            .mount_label
+            .clone()
+            .filter(|label| !label.is_empty() && crate::lsm::selinux_enabled()),
     })
 }
 

@@ -17,7 +17,11 @@ impl Call {
             4 => self.architecture,
             _ => {
                 let argument = self.arguments[((offset - 16) / 8) as usize];
-                if (offset % 8 == 4) == cfg!(target_endian = "little") { (argument >> 32) as u32 } else { argument as u32 }
+                if (offset % 8 == 4) == cfg!(target_endian = "little") {
+                    (argument >> 32) as u32
+                } else {
+                    argument as u32
+                }
             }
         }
     }

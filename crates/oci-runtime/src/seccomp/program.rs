@@ -53,9 +53,13 @@ fn far(distance: usize) -> Instruction {
     plain(JUMP, u32::try_from(distance).unwrap_or(u32::MAX))
 }
 
-pub(super) fn assemble(tables: &[(Architecture, Vec<(u32, Behaviour)>)], default: Action) -> Vec<Instruction> {
+pub(super) fn assemble(
+    tables: &[(Architecture, Vec<(u32, Behaviour)>)],
+    default: Action,
+) -> Vec<Instruction> {
     let mut program = vec![plain(LOAD_WORD, ARCHITECTURE_OFFSET)];
-    let table = |wanted: Architecture| tables.iter().find(|(arch, _)| *arch == wanted).map(|(_, table)| table);
+    let table =
+        |wanted: Architecture| tables.iter().find(|(arch, _)| *arch == wanted).map(|(_, table)| table);
     for (arch, behaviours) in tables {
         // x32 shares its audit number with x86-64 and is told apart by the call number, below.
         if *arch == Architecture::X32 {
@@ -65,7 +69,8 @@ pub(super) fn assemble(tables: &[(Architecture, Vec<(u32, Behaviour)>)], default
         let native = search(&ranges(behaviours, default));
         if *arch == Architecture::X86_64 {
             let x32 = table(Architecture::X32);
-            let other = x32.map_or(vec![plain(RETURN, Action::KILL_PROCESS.value())], |x| search(&ranges(x, default)));
+            let other = x32
+                .map_or(vec![plain(RETURN, Action::KILL_PROCESS.value())], |x| search(&ranges(x, default)));
             section.extend(when(JUMP_GREATER_EQUAL, X32_BIT, native.len()));
             section.extend(native);
             section.extend(other);
@@ -151,7 +156,8 @@ fn test(condition: Condition, rest: usize) -> Vec<Instruction> {
         // Decided by the high halves unless they are equal.
         Test::Greater(value) | Test::GreaterEqual(value) => {
             let (h, l) = halves(value);
-            let last = if matches!(condition.test, Test::Greater(_)) { JUMP_GREATER } else { JUMP_GREATER_EQUAL };
+            let last =
+                if matches!(condition.test, Test::Greater(_)) { JUMP_GREATER } else { JUMP_GREATER_EQUAL };
             vec![
                 load_high,
                 jump(JUMP_GREATER, h, 3, 0),
@@ -162,7 +168,8 @@ fn test(condition: Condition, rest: usize) -> Vec<Instruction> {
         }
         Test::Less(value) | Test::LessEqual(value) => {
             let (h, l) = halves(value);
-            let last = if matches!(condition.test, Test::Less(_)) { JUMP_GREATER_EQUAL } else { JUMP_GREATER };
+            let last =
+                if matches!(condition.test, Test::Less(_)) { JUMP_GREATER_EQUAL } else { JUMP_GREATER };
             vec![
                 load_high,
                 jump(JUMP_GREATER, h, fail + 3, 0),

@@ -109,24 +109,28 @@ impl Architecture {
     pub(super) fn number(self, name: &str) -> Option<u32> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::X86_64 => number::<syscalls::x86_64::Sysno>(name),
+            Self::X86_64 => {
+                name.parse::<syscalls::x86_64::Sysno>().ok().and_then(|call| u32::try_from(call.id()).ok())
+            }
             #[cfg(target_arch = "x86_64")]
             Self::X32 => match X32_OWN.iter().position(|own| *own == name) {
                 Some(at) => Some(X32_BIT + 512 + u32::try_from(at).ok()?),
                 None => Self::X86_64.number(name).map(|number| number | X32_BIT),
             },
-            Self::X86 => number::<syscalls::x86::Sysno>(name),
+            Self::X86 => {
+                name.parse::<syscalls::x86::Sysno>().ok().and_then(|call| u32::try_from(call.id()).ok())
+            }
             #[cfg(target_arch = "aarch64")]
-            Self::Aarch64 => number::<syscalls::aarch64::Sysno>(name),
-            Self::Arm => number::<syscalls::arm::Sysno>(name),
+            Self::Aarch64 => {
+                name.parse::<syscalls::aarch64::Sysno>().ok().and_then(|call| u32::try_from(call.id()).ok())
+            }
+            Self::Arm => {
+                name.parse::<syscalls::arm::Sysno>().ok().and_then(|call| u32::try_from(call.id()).ok())
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Self::X86_64 | Self::X32 => None,
             #[cfg(not(target_arch = "aarch64"))]
             Self::Aarch64 => None,
         }
     }
-}
-
-fn number<T: std::str::FromStr + Into<i32>>(name: &str) -> Option<u32> {
-    u32::try_from(name.parse::<T>().ok()?.into()).ok()
 }

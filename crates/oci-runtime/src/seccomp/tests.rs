@@ -33,7 +33,11 @@ fn listed_calls_are_allowed_and_all_others_get_the_default() {
     }
     for name in ["open", "mount", "exit", "close"] {
         let Some(number) = Architecture::native().unwrap().number(name) else { continue };
-        assert_eq!(result(&filter, Architecture::native().unwrap().audit_number(), number, [0; 6]), 0x0005_0026, "{name}");
+        assert_eq!(
+            result(&filter, Architecture::native().unwrap().audit_number(), number, [0; 6]),
+            0x0005_0026,
+            "{name}"
+        );
     }
 }
 
@@ -106,7 +110,10 @@ fn words_that_are_not_understood_are_refused() {
         (rule("SCMP_ACT_ERRNO", "SCMP_CMP_EQ", 6), "argument 6"),
         (serde_json::json!({"defaultAction": ""}), "action"),
         (serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 70_000}), "70000"),
-        (serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]}), "FLAG_X"),
+        (
+            serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_X"]}),
+            "FLAG_X",
+        ),
     ] {
         let error = compile(&serde_json::from_value(json).unwrap()).unwrap_err();
         assert!(error.to_string().contains(word), "{word}: {error}");
@@ -115,7 +122,8 @@ fn words_that_are_not_understood_are_refused() {
 
 #[test]
 fn a_filter_over_the_limit_of_the_kernel_is_refused() {
-    let args: Vec<_> = (0..2000).map(|n| serde_json::json!({"index": 0, "value": n, "op": "SCMP_CMP_EQ"})).collect();
+    let args: Vec<_> =
+        (0..2000).map(|n| serde_json::json!({"index": 0, "value": n, "op": "SCMP_CMP_EQ"})).collect();
     let json = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO",
         "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": args}]});
     assert!(matches!(compile(&serde_json::from_value(json).unwrap()), Err(SeccompError::TooLong { .. })));
@@ -123,7 +131,8 @@ fn a_filter_over_the_limit_of_the_kernel_is_refused() {
 
 #[test]
 fn long_conditions_are_jumped_over_and_searching_is_short() {
-    let args: Vec<_> = (0..200).map(|n| serde_json::json!({"index": 0, "value": n, "op": "SCMP_CMP_EQ"})).collect();
+    let args: Vec<_> =
+        (0..200).map(|n| serde_json::json!({"index": 0, "value": n, "op": "SCMP_CMP_EQ"})).collect();
     let filter = profile(serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
         {"names": ["write"], "action": "SCMP_ACT_ALLOW", "args": args},
         {"names": ["read", "mount", "close"], "action": "SCMP_ACT_ALLOW"}]}));
@@ -132,7 +141,8 @@ fn long_conditions_are_jumped_over_and_searching_is_short() {
     assert_eq!(native(&filter, "write", [200, 0, 0, 0, 0, 0]), EPERM);
     assert_eq!(native(&filter, "mount", [0; 6]), ALLOW);
     let arch = Architecture::native().unwrap();
-    let call = Call { number: arch.number("mount").unwrap(), architecture: arch.audit_number(), arguments: [0; 6] };
+    let call =
+        Call { number: arch.number("mount").unwrap(), architecture: arch.audit_number(), arguments: [0; 6] };
     assert!(run(&filter.program, &call).1 < 20);
 }
 

@@ -160,9 +160,13 @@ mod tests {
             ("mount", |spec| spec.linux.namespaces.clear()),
             ("..", |spec| spec.mounts.push(Mount { destination: "/a/../../b".into(), ..Mount::default() })),
             ("uts", |spec| spec.hostname = Some("name".into())),
-            ("mounts", |spec| spec.mounts = vec![Mount { destination: "/x".into(), ..Mount::default() }; 10_001]),
+            ("mounts", |spec| {
+                spec.mounts = vec![Mount { destination: "/x".into(), ..Mount::default() }; 10_001]
+            }),
             ("cwd", |spec| spec.process.as_mut().unwrap().cwd = "relative".into()),
-            ("twice", |spec| spec.linux.namespaces.push(Namespace { kind: NamespaceKind::Mount, path: None })),
+            ("twice", |spec| {
+                spec.linux.namespaces.push(Namespace { kind: NamespaceKind::Mount, path: None })
+            }),
         ];
         for (word, change) in cases {
             let mut spec = minimal();

@@ -143,6 +143,6 @@ fn kill_directly(container: &Container, signal: i32) {
     };
     if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         // The process is gone: that is what was wanted.
-        drop(rustix::process::pidfd_send_signal(pidfd, signal));
+        rustix::process::pidfd_send_signal(pidfd, signal).ok();
     }
 }

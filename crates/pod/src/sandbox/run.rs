@@ -186,7 +186,11 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
         let ips = attachment.as_ref().map(|a| a.ips.clone()).unwrap_or_default();
         files::write_resolv_conf(&dir, sandbox.config.dns.as_ref(), Path::new("/etc/resolv.conf"))?;
         files::write_hostname(&dir, &hostname)?;
-        files::write_hosts(&dir, &hostname, &ips)?;
+        if sandbox.network_namespace().is_some() {
+            files::write_hosts(&dir, &hostname, &ips)?;
+        } else {
+            files::copy_hosts(&dir, Path::new("/etc/hosts"))?;
+        }
         if sandbox.namespaces.path(PodNamespace::Ipc).is_some() {
             files::mount_shm(&dir, shm_size(&sandbox.config)?)?;
         }

@@ -10,7 +10,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ochre_systemd::{Bus, Property};
 use ochre_types::SandboxId;
@@ -25,11 +25,12 @@ const V1_CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 /// A parent may be removed by the last pod in it while a new pod is made; that is tried again.
 const ATTEMPTS: usize = 5;
 
-/// A parent that did not exist when the pod was planned.
+/// A parent that did not exist when the pod was planned. On version 1 a group may exist in some hierarchies and not in
+/// others, and OCI runtimes use more of them than the pod's own group does, so each directory counts alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CreatedParent {
-    /// A group made by `mkdir`.
-    Group(GroupPath),
+    /// A directory of one hierarchy.
+    Directory(PathBuf),
     /// A slice that systemd was asked for.
     Slice(String),
 }
@@ -55,25 +56,18 @@ impl PodCgroup {
     ) -> Result<Self, CgroupError> {
         let group = OwnedGroup::of_pod(driver, parent, id)?;
         let parent_path = parent_group(driver, parent)?;
-        let mut created_parents = Vec::new();
-        let is_missing =
-            |path: &GroupPath| pod_directories(cgroups, path).any(|directory| !directory.is_dir());
-        match driver {
-            Driver::Systemd if is_missing(&parent_path) => {
-                created_parents.push(CreatedParent::Slice(slice_of(parent)?.to_owned()));
+        let created_parents = match driver {
+            Driver::Systemd
+                if pod_directories(cgroups, &parent_path).any(|directory| !directory.is_dir()) =>
+            {
+                vec![CreatedParent::Slice(slice_of(parent)?.to_owned())]
             }
-            Driver::Systemd => {}
+            Driver::Systemd => Vec::new(),
             Driver::Cgroupfs => {
-                let mut path = Some(parent_path);
-                while let Some(current) = path.filter(|path| path.parent().is_some()) {
-                    if !is_default_parent(driver, parent) && !is_missing(&current) {
-                        break;
-                    }
-                    path = current.parent();
-                    created_parents.insert(0, CreatedParent::Group(current));
-                }
+                let missing = missing_parents(cgroups, &parent_path, is_default_parent(driver, parent));
+                missing.into_iter().map(CreatedParent::Directory).collect()
             }
-        }
+        };
         Ok(Self { group, created_parents })
     }
 
@@ -108,16 +102,32 @@ impl PodCgroup {
     /// # Errors
     /// [`CgroupError::Busy`] when the pod's own group is still in use after `limit`.
     pub fn remove(&self, cgroups: &Cgroups, limit: Duration) -> Result<(), CgroupError> {
-        let deadline = Instant::now() + limit;
-        cgroups.remove(&self.group, deadline.saturating_duration_since(Instant::now()))?;
+        cgroups.remove(&self.group, limit)?;
         for parent in self.created_parents.iter().rev() {
             match parent {
-                CreatedParent::Group(path) => remove_empty(cgroups, path)?,
+                CreatedParent::Directory(path) => remove_empty(path)?,
                 CreatedParent::Slice(slice) => stop_empty_slice(cgroups, slice)?,
             }
         }
         Ok(())
     }
+}
+
+/// The directories of `parent` and of the groups above it that do not exist, in every hierarchy, outermost first. With
+/// `ours` those of `parent` itself are listed even if they exist.
+fn missing_parents(cgroups: &Cgroups, parent: &GroupPath, ours: bool) -> Vec<PathBuf> {
+    let mut missing: Vec<PathBuf> = Vec::new();
+    let mut group = Some(parent.clone());
+    while let Some(current) = group.filter(|group| group.parent().is_some()) {
+        let is_listed = |directory: &PathBuf| (ours && current == *parent) || !directory.is_dir();
+        let level: Vec<PathBuf> = cgroups.directories(&current).filter(is_listed).collect();
+        if level.is_empty() {
+            break;
+        }
+        group = current.parent();
+        missing.splice(0..0, level);
+    }
+    missing
 }
 
 fn pod_directories<'a>(cgroups: &'a Cgroups, group: &'a GroupPath) -> impl Iterator<Item = PathBuf> {
@@ -141,17 +151,13 @@ fn make_all(directory: &Path) -> Result<(), CgroupError> {
     }
 }
 
-/// Containers of the pod live in the same parent in more hierarchies than the pod's own group: all are looked at.
-fn remove_empty(cgroups: &Cgroups, group: &GroupPath) -> Result<(), CgroupError> {
-    for directory in cgroups.directories(group) {
-        match std::fs::remove_dir(&directory) {
-            Ok(()) => {}
-            // Another pod lives there, or it is gone.
-            Err(error) if is_busy(&error) || error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(CgroupError::Remove { path: directory, source }),
-        }
+fn remove_empty(directory: &Path) -> Result<(), CgroupError> {
+    match std::fs::remove_dir(directory) {
+        Ok(()) => Ok(()),
+        // Another pod lives there, or it is gone.
+        Err(error) if is_busy(&error) || error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(CgroupError::Remove { path: directory.to_path_buf(), source }),
     }
-    Ok(())
 }
 
 fn start_slice(slice: &str) -> Result<(), CgroupError> {

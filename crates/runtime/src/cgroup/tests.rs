@@ -170,11 +170,16 @@ fn a_pods_group_is_made_and_removed_with_the_parents_made_for_it() {
     let plan = |id| PodCgroup::plan(&scratch.cgroups, Driver::Cgroupfs, &inner, id).unwrap();
     let first = plan(&one);
     assert!(scratch.existing().is_empty(), "a plan makes nothing");
-    assert_eq!(first.created_parents().len(), 2);
+    let hierarchies = scratch.cgroups.directories(&scratch.path()).count();
+    assert_eq!(first.created_parents().len(), 2 * hierarchies);
     first.create(&scratch.cgroups).unwrap();
     first.create(&scratch.cgroups).unwrap();
     let second = plan(&two);
-    assert!(second.created_parents().is_empty(), "the parent is the first pod's");
+    let made = scratch.existing();
+    let is_firsts = |directory: &PathBuf| {
+        !second.created_parents().contains(&CreatedParent::Directory(directory.clone()))
+    };
+    assert!(made.iter().all(is_firsts), "the parent is the first pod's");
     second.create(&scratch.cgroups).unwrap();
 
     let limit = Duration::from_secs(2);
@@ -201,8 +206,8 @@ fn a_parent_that_is_used_or_was_there_stays() {
 
     let pod =
         PodCgroup::plan(&scratch.cgroups, Driver::Cgroupfs, &scratch.parent, &SandboxId::generate()).unwrap();
-    // On version 1 the parent is missing in the other hierarchies.
-    assert_eq!(pod.created_parents().is_empty(), scratch.cgroups.is_v2());
+    let existing = CreatedParent::Directory(neighbour.parent().unwrap().to_owned());
+    assert!(!pod.created_parents().contains(&existing));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) struct Mounts {
     pub(super) root_propagation: Option<&'static str>,
 }
 
-/// Builds the list. Makes missing host directories.
+/// Builds the list for a request that passed [`check`]. Makes missing host directories.
 ///
 /// # Errors
 /// Any volume that cannot be mounted as asked.
@@ -71,6 +71,31 @@ fn covers(volume: &Path, default: &Path) -> bool {
     volume == default || (whole_tree && default.starts_with(volume))
 }
 
+/// Refuses what can be refused by looking at the request alone, so that nothing is made for it.
+///
+/// # Errors
+/// As [`mounts`], except for what only the node can tell.
+pub(super) fn check(input: &ContainerInput<'_>) -> Result<(), Error> {
+    for volume in &input.container.mounts {
+        let path = shortened(&volume.container_path);
+        if absolute("container path", &volume.container_path)? == Path::new("/") {
+            return Err(Error::Path { field: "container path", path, reason: "must not be the root" });
+        }
+        if volume.image.is_some() {
+            return Err(Error::ImageVolume { path });
+        }
+        if volume.host_path.is_empty() {
+            return Err(Error::NoSource { path });
+        }
+        let mapped = !(volume.uid_mappings.is_empty() && volume.gid_mappings.is_empty());
+        if mapped && !input.features.idmap {
+            return Err(Error::IdmapUnsupported { path });
+        }
+        check_recursive_readonly(input, volume, &path)?;
+    }
+    Ok(())
+}
+
 fn one_volume(
     input: &ContainerInput<'_>,
     sources: &Sources<'_>,
@@ -79,20 +104,6 @@ fn one_volume(
 ) -> Result<(Mount, Option<&'static str>), Error> {
     let path = shortened(&volume.container_path);
     let destination = absolute("container path", &volume.container_path)?;
-    if destination == Path::new("/") {
-        return Err(Error::Path { field: "container path", path, reason: "must not be the root" });
-    }
-    if volume.image.is_some() {
-        return Err(Error::ImageVolume { path });
-    }
-    if volume.host_path.is_empty() {
-        return Err(Error::NoSource { path });
-    }
-    check_recursive_readonly(input, volume, &path)?;
-    let mapped = !(volume.uid_mappings.is_empty() && volume.gid_mappings.is_empty());
-    if mapped && !input.features.idmap {
-        return Err(Error::IdmapUnsupported { path });
-    }
     let source = sources.resolve(&volume.host_path, &path)?;
     check_kernel_path(&destination, &source, &path)?;
     if source.created {

@@ -8,7 +8,7 @@ use ochre_types::ContainerId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::table::{Record, Row, TableFile};
+use super::table::{Record, TableFile};
 use super::text::null_is_empty;
 use crate::Container;
 
@@ -52,15 +52,18 @@ pub(crate) struct ContainerIndex {
 }
 
 impl Record for ContainerRecord {
+    type Item = Container;
     type View = ContainerIndex;
 
     fn key(&self) -> &str {
         &self.id
     }
 
-    fn view(rows: &[Row<Self>]) -> ContainerIndex {
-        let all: Vec<_> =
-            rows.iter().filter_map(|row| Container::from_record(&row.record)).map(Arc::new).collect();
+    fn item(&self) -> Option<Container> {
+        Container::from_record(self)
+    }
+
+    fn view(all: Vec<Arc<Container>>) -> ContainerIndex {
         let by_id = all.iter().map(|container| (container.id.clone(), Arc::clone(container))).collect();
         ContainerIndex { all: Arc::new(all), by_id }
     }

@@ -8,7 +8,7 @@ use ochre_types::ImageId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::table::{Record, Row, TableFile};
+use super::table::{Record, TableFile};
 use super::text::null_is_empty;
 use crate::Image;
 
@@ -82,15 +82,18 @@ pub(crate) struct ImageIndex {
 }
 
 impl Record for ImageRecord {
+    type Item = Image;
     type View = ImageIndex;
 
     fn key(&self) -> &str {
         &self.id
     }
 
-    fn view(rows: &[Row<Self>]) -> ImageIndex {
-        let all: Vec<_> =
-            rows.iter().filter_map(|row| Image::from_record(&row.record)).map(Arc::new).collect();
+    fn item(&self) -> Option<Image> {
+        Image::from_record(self)
+    }
+
+    fn view(all: Vec<Arc<Image>>) -> ImageIndex {
         let by_id = all.iter().map(|image| (image.id.clone(), Arc::clone(image))).collect();
         let by_name =
             all.iter().flat_map(|i| i.names.iter().map(|name| (name.clone(), Arc::clone(i)))).collect();

@@ -8,7 +8,7 @@ use ochre_types::LayerId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::table::{Record, Row, TableFile};
+use super::table::{Record, TableFile};
 use super::text::{is_zero, null_is_empty};
 use crate::Layer;
 
@@ -91,17 +91,18 @@ impl LayerRecord {
 }
 
 impl Record for LayerRecord {
+    type Item = Layer;
     type View = LayerIndex;
 
     fn key(&self) -> &str {
         &self.id
     }
 
-    fn view(rows: &[Row<Self>]) -> LayerIndex {
-        let complete = rows.iter().filter(|row| !row.record.is_incomplete());
-        complete
-            .filter_map(|row| Layer::from_record(&row.record))
-            .map(|l| (l.id.clone(), Arc::new(l)))
-            .collect()
+    fn item(&self) -> Option<Layer> {
+        if self.is_incomplete() { None } else { Layer::from_record(self) }
+    }
+
+    fn view(items: Vec<Arc<Layer>>) -> LayerIndex {
+        items.into_iter().map(|layer| (layer.id.clone(), layer)).collect()
     }
 }

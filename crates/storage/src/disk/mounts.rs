@@ -1,10 +1,12 @@
 //! `mountpoints.json`: which layers are mounted, where and how often. Lies below the run root, so a reboot voids it.
 
+use std::sync::Arc;
+
 use ochre_sys::atomic::Durability;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::table::{Record, Row, TableFile};
+use super::table::{Record, TableFile};
 
 /// Its lock file.
 pub(crate) const LOCK: &str = "mountpoints.lock";
@@ -26,11 +28,16 @@ pub(crate) struct MountRecord {
 
 impl Record for MountRecord {
     /// Readers have no use for it: only the kernel knows what is mounted.
+    type Item = ();
     type View = ();
 
     fn key(&self) -> &str {
         &self.id
     }
 
-    fn view(_rows: &[Row<Self>]) {}
+    fn item(&self) -> Option<()> {
+        None
+    }
+
+    fn view(_items: Vec<Arc<()>>) {}
 }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ochre_sys::atomic::{self, Durability};
@@ -25,28 +25,36 @@ const FILE_LIMIT: u64 = 256 << 20;
 
 /// A kind of record and what readers want of it.
 pub(crate) trait Record: Serialize + DeserializeOwned + Clone {
+    /// A record as readers see it.
+    type Item;
     /// What a snapshot offers to readers.
     type View;
 
     /// Unique in the table.
     fn key(&self) -> &str;
 
-    /// Builds what readers see.
-    fn view(rows: &[Row<Self>]) -> Self::View;
+    /// `None` for a record that is not shown.
+    fn item(&self) -> Option<Self::Item>;
+
+    /// Builds what readers see, from the items in the order of the files.
+    fn view(items: Vec<Arc<Self::Item>>) -> Self::View;
 }
 
-/// A record and the file it lies in.
-#[derive(Debug, Clone)]
-pub(crate) struct Row<R> {
+/// A record and the file it lies in. Rows are shared between snapshots, so that a write costs what it changes: neither
+/// the item nor the text of an unchanged record is made again.
+#[derive(Debug)]
+pub(crate) struct Row<R: Record> {
     /// Index into the table's files.
     pub(crate) file: usize,
     pub(crate) record: R,
+    item: OnceLock<Option<Arc<R::Item>>>,
+    text: OnceLock<String>,
 }
 
 /// Records at one moment.
 pub(crate) struct Snapshot<R: Record> {
     version: Version,
-    rows: Arc<Vec<Row<R>>>,
+    rows: Vec<Arc<Row<R>>>,
     pub(crate) view: R::View,
 }
 
@@ -83,7 +91,7 @@ pub(crate) struct Table<R: Record> {
 pub(crate) struct Writer<'a, R: Record> {
     table: &'a Table<R>,
     lock: Exclusive<'a>,
-    pub(crate) rows: Vec<Row<R>>,
+    pub(crate) rows: Vec<Arc<Row<R>>>,
 }
 
 impl<R: Record> Table<R> {
@@ -104,7 +112,7 @@ impl<R: Record> Table<R> {
     }
 
     fn load_first(dir: PathBuf, lock: LockFile, files: &'static [TableFile]) -> Result<Self, Error> {
-        let empty = Snapshot { version: Version::default(), rows: Arc::default(), view: R::view(&[]) };
+        let empty = Snapshot { version: Version::default(), rows: Vec::new(), view: R::view(Vec::new()) };
         let table = Self { dir, files, lock, snapshot: RwLock::new(Arc::new(empty)) };
         // podman may hold the lock for minutes. Files are replaced whole, so each is consistent without it; what the
         // write that is going on changes is noticed by the next reader.
@@ -135,14 +143,14 @@ impl<R: Record> Table<R> {
     /// Waits for the exclusive lock and takes fresh rows.
     pub(crate) fn write(&self) -> Result<Writer<'_, R>, Error> {
         let lock = self.lock.exclusive()?;
-        let rows = self.reload(&lock)?.rows.to_vec();
+        let rows = self.reload(&lock)?.rows.clone();
         Ok(Writer { table: self, lock, rows })
     }
 
     /// As [`Table::write`], but gives up after `patience`.
     pub(crate) fn write_within(&self, patience: Duration) -> Result<Option<Writer<'_, R>>, Error> {
         let Some(lock) = self.lock.exclusive_within(patience)? else { return Ok(None) };
-        let rows = self.reload(&lock)?.rows.to_vec();
+        let rows = self.reload(&lock)?.rows.clone();
         Ok(Some(Writer { table: self, lock, rows }))
     }
 
@@ -162,7 +170,7 @@ impl<R: Record> Table<R> {
         let mut rows = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             let records: Vec<R> = self.read_file(file.name)?;
-            rows.extend(records.into_iter().map(|record| Row { file: index, record }));
+            rows.extend(records.into_iter().map(|record| Arc::new(Row::new(index, record))));
         }
         // The Go library keeps the first of two records with one id, too.
         let mut seen = HashSet::new();
@@ -170,9 +178,9 @@ impl<R: Record> Table<R> {
         Ok(self.publish(version, rows))
     }
 
-    fn publish(&self, version: Version, rows: Vec<Row<R>>) -> Arc<Snapshot<R>> {
-        let view = R::view(&rows);
-        let snapshot = Arc::new(Snapshot { version, rows: Arc::new(rows), view });
+    fn publish(&self, version: Version, rows: Vec<Arc<Row<R>>>) -> Arc<Snapshot<R>> {
+        let view = R::view(rows.iter().filter_map(|row| row.item()).collect());
+        let snapshot = Arc::new(Snapshot { version, rows, view });
         *self.snapshot.write() = Arc::clone(&snapshot);
         snapshot
     }
@@ -204,15 +212,42 @@ impl<R: Record> Table<R> {
     }
 }
 
-impl<R: Record> Writer<'_, R> {
-    /// The record of that key.
-    pub(crate) fn get(&self, key: &str) -> Option<&Row<R>> {
-        self.rows.iter().find(|row| row.record.key() == key)
+impl<R: Record> Row<R> {
+    fn new(file: usize, record: R) -> Self {
+        Self { file, record, item: OnceLock::new(), text: OnceLock::new() }
     }
 
-    /// The record of that key, to be changed.
-    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut R> {
-        self.rows.iter_mut().find(|row| row.record.key() == key).map(|row| &mut row.record)
+    fn item(&self) -> Option<Arc<R::Item>> {
+        self.item.get_or_init(|| self.record.item().map(Arc::new)).clone()
+    }
+
+    fn text(&self) -> Result<&str, serde_json::Error> {
+        if let Some(text) = self.text.get() {
+            return Ok(text);
+        }
+        let text = serde_json::to_string(&self.record)?;
+        Ok(self.text.get_or_init(|| text))
+    }
+}
+
+impl<R: Record> Writer<'_, R> {
+    /// Adds a record to one of the table's files.
+    pub(crate) fn push(&mut self, file: usize, record: R) {
+        self.rows.push(Arc::new(Row::new(file, record)));
+    }
+
+    /// The record of that key.
+    pub(crate) fn get(&self, key: &str) -> Option<&Row<R>> {
+        self.rows.iter().find(|row| row.record.key() == key).map(Arc::as_ref)
+    }
+
+    /// Changes the record of that key, if there is one.
+    pub(crate) fn change(&mut self, key: &str, change: impl FnOnce(&mut R)) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.record.key() == key) {
+            let mut record = row.record.clone();
+            change(&mut record);
+            *row = Arc::new(Row::new(row.file, record));
+        }
     }
 
     /// Takes a record out. Returns whether it was there.
@@ -228,12 +263,17 @@ impl<R: Record> Writer<'_, R> {
         self.lock.announce_write()?;
         let TableFile { name, durability } = self.table.files[file];
         let path = self.table.dir.join(name);
-        let records: Vec<&R> =
-            self.rows.iter().filter(|row| row.file == file).map(|row| &row.record).collect();
-        let content =
-            serde_json::to_vec(&records).map_err(|source| Error::Corrupt { path: path.clone(), source })?;
+        let mut content = String::from("[");
+        for row in self.rows.iter().filter(|row| row.file == file) {
+            if content.len() > 1 {
+                content.push(',');
+            }
+            let text = row.text().map_err(|source| Error::Corrupt { path: path.clone(), source })?;
+            content.push_str(text);
+        }
+        content.push(']');
         let dir = File::open(&self.table.dir).map_err(Error::io("open", &self.table.dir))?;
-        atomic::write(&dir, name, &content, 0o600, durability).map_err(Error::io("write", path))?;
+        atomic::write(&dir, name, content.as_bytes(), 0o600, durability).map_err(Error::io("write", path))?;
         let version = self.table.version()?;
         self.table.publish(version, self.rows.clone());
         Ok(())

@@ -27,7 +27,7 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::Error;
 
-/// Mode of a base layer's `diff`; the archive's own entry for `/` replaces it. As containers/storage since 1.37.
+/// Mode of a base layer's `diff`; the archive's own entry for `/` replaces it. The same in containers/storage.
 const DIFF_MODE: u32 = 0o555;
 
 /// Length of the names in `l/`.
@@ -104,11 +104,6 @@ impl Dirs {
     /// `overlay` of this store, then those of the additional ones.
     pub(crate) fn homes(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.home).chain(&self.additional)
-    }
-
-    /// The area for what is not part of the store yet or any more.
-    pub(crate) fn area(&self) -> &Path {
-        &self.area
     }
 
     /// Makes a layer directory in the staging area, without `lower` and with the default shape.

@@ -166,10 +166,23 @@ pub(crate) fn layer_ids(layers: &[Blob]) -> Vec<LayerId> {
 
 /// Adds an image the way the engine does.
 pub(crate) fn add_image(store: &Store, name: &str, layers: &[Blob]) -> std::sync::Arc<Image> {
+    add_image_with(store, name, layers, unpack)
+}
+
+/// As [`add_image`], with another way to fill the layers.
+pub(crate) fn add_image_with(
+    store: &Store,
+    name: &str,
+    layers: &[Blob],
+    fill: fn(&ochre_storage::LayerStaging, &Blob),
+) -> std::sync::Arc<Image> {
     let ids = layer_ids(layers);
     for (index, (id, layer)) in ids.iter().zip(layers).enumerate() {
         if store.layer(id).unwrap().is_none() {
-            add_layer(store, id, index.checked_sub(1).map(|below| &ids[below]), layer);
+            let parent = index.checked_sub(1).map(|below| ids[below].clone());
+            let staging = store.begin_layer(id.clone(), parent).unwrap();
+            fill(&staging, layer);
+            staging.commit(digests(layer)).unwrap();
         }
     }
     let (config, manifest) = documents(layers);
@@ -191,13 +204,7 @@ pub(crate) fn add_image(store: &Store, name: &str, layers: &[Blob]) -> std::sync
     store.create_image(new).unwrap()
 }
 
-/// Unpacks a layer with tar and commits it.
-pub(crate) fn add_layer(store: &Store, id: &LayerId, parent: Option<&LayerId>, layer: &Blob) {
-    let staging = store.begin_layer(id.clone(), parent.cloned()).unwrap();
-    unpack(&staging, layer);
-    staging.commit(digests(layer)).unwrap();
-}
-
+/// Unpacks a layer with tar.
 pub(crate) fn unpack(staging: &ochre_storage::LayerStaging, layer: &Blob) {
     use std::os::fd::{AsFd as _, AsRawFd as _};
     let into = format!("/proc/{}/fd/{}", std::process::id(), staging.root().as_fd().as_raw_fd());

@@ -97,3 +97,16 @@ fn a_folder_extends_a_list_unless_forbidden() {
         assert_eq!(load(&file).unwrap().plugins.len(), expected, "{extra}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn damaged_configurations_are_refused_or_read_but_never_a_panic(at in 0usize..120, byte in 0u8..=255) {
+        let mut text = br#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge","ipam":{"type":"a"},"capabilities":{"x":true}}]}"#.to_vec();
+        if let Some(target) = text.get_mut(at) {
+            *target = byte;
+        }
+        if let Ok(list) = parse(&text) {
+            proptest::prop_assert!(list.plugins.iter().all(|plugin| !plugin.kind.contains('/')));
+        }
+    }
+}

@@ -7,8 +7,8 @@ fn id(digit: char) -> String {
     String::from(digit).repeat(64)
 }
 
-fn record(digit: char, name: &str) -> Row<ImageRecord> {
-    Row { file: 0, record: ImageRecord { id: id(digit), names: vec![name.into()], ..ImageRecord::default() } }
+fn record(digit: char, name: &str) -> ImageRecord {
+    ImageRecord { id: id(digit), names: vec![name.into()], ..ImageRecord::default() }
 }
 
 fn open(dir: &Path) -> Table<ImageRecord> {
@@ -20,12 +20,12 @@ fn another_program_s_write_is_seen_and_ours_by_it() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (open(dir.path()), open(dir.path()));
     let mut writer = one.write().unwrap();
-    writer.rows.push(record('a', "x"));
+    writer.push(0, record('a', "x"));
     writer.save(0).unwrap();
     drop(writer);
     assert_eq!(two.current().unwrap().view.all.len(), 1);
     let mut writer = two.write().unwrap();
-    writer.rows.push(record('b', "y"));
+    writer.push(0, record('b', "y"));
     writer.save(0).unwrap();
     drop(writer);
     assert_eq!(one.current().unwrap().view.all.len(), 2);
@@ -36,7 +36,7 @@ fn a_reader_is_served_the_last_snapshot_while_somebody_writes() {
     let dir = tempfile::tempdir().unwrap();
     let (reader, writer) = (open(dir.path()), open(dir.path()));
     let mut held = writer.write().unwrap();
-    held.rows.push(record('a', "x"));
+    held.push(0, record('a', "x"));
     held.save(0).unwrap();
     assert_eq!(reader.current().unwrap().view.all.len(), 0);
     drop(held);
@@ -54,7 +54,7 @@ fn unknown_fields_and_foreign_records_survive_a_rewrite() {
     let table = open(dir.path());
     assert_eq!(table.current().unwrap().view.all.len(), 1);
     let mut writer = table.write().unwrap();
-    writer.rows.push(record('a', "x"));
+    writer.push(0, record('a', "x"));
     writer.save(0).unwrap();
     let written = std::fs::read_to_string(dir.path().join("images.json")).unwrap();
     for kept in [

@@ -1,0 +1,237 @@
+//! From the configuration to a running engine, part by part, each from its own section.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use ochre_config::{CgroupManager, Config, Loaded, RuntimeType};
+use ochre_cri::{About, Service};
+use ochre_image::{AuthFiles, ImageServiceConfig, Images};
+use ochre_network::{NativeConfig, Network, Timeouts};
+use ochre_pod::{Node, Paths, Pods};
+use ochre_runtime::cgroup::{Cgroups, Driver};
+use ochre_runtime::clamp::Held;
+use ochre_runtime::handler::{HandlerConfig, HandlerSources, HandlerType, Handlers};
+use ochre_runtime::spec::capabilities::{self, CapabilitySet};
+use ochre_runtime::spec::security::default_masked_paths;
+use ochre_runtime::spec::{CgroupFacts, NodeDefaults, SecurityDefaults, SourceRules, apparmor_profiles};
+use ochre_storage::{Store, StoreConfig};
+
+use crate::error::Error;
+
+/// libcni's cache directory; a constant of the field, not an option.
+const CNI_CACHE: &str = "/var/lib/cni";
+
+/// The engine's programs beside the daemon.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `ochre-monitor`.
+    pub monitor: PathBuf,
+    /// `ochre-runtime`.
+    pub runtime: PathBuf,
+}
+
+impl Programs {
+    /// Looks for them beside the running daemon, then in `/usr/libexec/ochre`.
+    ///
+    /// # Errors
+    /// `MissingProgram`.
+    pub fn find() -> Result<Self, Error> {
+        let own = std::env::current_exe().ok();
+        let beside = own.as_deref().and_then(Path::parent).unwrap_or(Path::new("/usr/bin")).to_owned();
+        let find = |program: &'static str| {
+            [beside.as_path(), Path::new("/usr/libexec/ochre")]
+                .into_iter()
+                .map(|directory| directory.join(program))
+                .find(|path| path.is_file())
+                .ok_or_else(|| Error::MissingProgram { program, directory: beside.clone() })
+        };
+        Ok(Self { monitor: find("ochre-monitor")?, runtime: find("ochre-runtime")? })
+    }
+}
+
+/// Opens every part and brings back the pods of the last run.
+///
+/// # Errors
+/// The first part that does not start.
+pub async fn build(loaded: &Loaded, programs: &Programs, version: &str) -> Result<Service, Error> {
+    let config = &loaded.config;
+    let store = open_store(config)?;
+    let images = open_images(loaded, store.clone())?;
+    let network = open_network(config)?;
+    let handlers = probe_handlers(config, programs)?;
+    let (cgroups, driver) = detect_cgroups(config)?;
+    let defaults = node_defaults(config, &cgroups)?;
+    let node = Node {
+        store,
+        images: images.clone(),
+        network,
+        handlers,
+        cgroups,
+        driver,
+        defaults,
+        default_sysctls: pairs(&config.runtime.default_sysctls),
+        paths: Paths {
+            state_dir: config.root.root.join("ochre"),
+            run_dir: config.root.runroot.join("ochre"),
+            namespaces_dir: config.runtime.namespaces_dir.clone(),
+            exits_dir: private(&config.runtime.container_exits_dir)?,
+            log_dir: config.root.log_dir.clone(),
+            monitor: programs.monitor.clone(),
+        },
+    };
+    let pods = Pods::open(node).await?;
+    let about = About { version: version.to_owned(), config: serde_json::Value::String(ochre_config::annotated(config, &loaded.defaults)) };
+    Ok(Service::new(pods, images, about))
+}
+
+/// Opens the image store, for the daemon and for verbs that work without it.
+///
+/// # Errors
+/// That of the store.
+pub fn open_store(config: &Config) -> Result<Store, Error> {
+    Ok(Store::open(StoreConfig {
+        root: config.root.root.clone(),
+        runroot: config.root.runroot.clone(),
+        mount_options: storage_options(config, &["overlay.mountopt", "mountopt"]),
+        additional_image_stores: storage_options(config, &["overlay.imagestore", "additionalimagestore"])
+            .into_iter()
+            .map(PathBuf::from)
+            .collect(),
+    })?)
+}
+
+/// Opens the image service over a store.
+///
+/// # Errors
+/// That of the service.
+pub fn open_images(loaded: &Loaded, store: Store) -> Result<Images, Error> {
+    let config = &loaded.config;
+    let scratch = private(&config.root.runroot.join("ochre/import"))?;
+    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    let mut service = ImageServiceConfig::new(store, scratch);
+    service.registries.file.clone_from(&loaded.registries_conf);
+    service.policy.file = given(&config.image.signature_policy);
+    service.policy.namespaces = given(&config.image.signature_policy_dir);
+    if let Some(file) = given(&config.image.global_auth_file) {
+        service.auth_files = AuthFiles::only(file);
+    }
+    service.pinned.clone_from(&config.image.pinned_images);
+    if !config.image.pull_progress_timeout.is_zero() {
+        service.progress_timeout = config.image.pull_progress_timeout;
+    }
+    Ok(Images::new(service)?)
+}
+
+/// The values of a storage option that goes by several names, such as `overlay.mountopt=nodev,metacopy=on`.
+fn storage_options(config: &Config, names: &[&str]) -> Vec<String> {
+    let options = config.root.storage_option.0.iter().filter_map(|option| option.split_once('='));
+    options
+        .filter(|(name, _)| names.contains(&name.trim()))
+        .flat_map(|(_, values)| values.split(',').map(|value| value.trim().to_owned()))
+        .filter(|value| !value.is_empty())
+        .collect()
+}
+
+/// `key=value` texts, taken apart; the configuration has checked their form.
+fn pairs(texts: &[String]) -> Vec<(String, String)> {
+    texts.iter().filter_map(|text| text.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn open_network(config: &Config) -> Result<Network, Error> {
+    Ok(Network::open(ochre_network::Config {
+        network_dir: config.network.network_dir.clone(),
+        plugin_dirs: config.network.plugin_dirs.clone(),
+        default_network: Some(config.network.cni_default_network.clone()).filter(|name| !name.is_empty()),
+        cache_dir: CNI_CACHE.into(),
+        state_dir: private(&config.root.root.join("ochre/network"))?,
+        native: NativeConfig { enabled: config.network.native_cni, ..NativeConfig::default() },
+        host_ports: !config.runtime.disable_hostport_mapping,
+        timeouts: Timeouts::default(),
+    })?)
+}
+
+fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Error> {
+    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    let configured = config
+        .runtime
+        .runtimes
+        .iter()
+        .map(|(name, table)| {
+            let kind = match table.runtime_type {
+                RuntimeType::Oci => HandlerType::Oci,
+                RuntimeType::Vm => HandlerType::Vm,
+                RuntimeType::Pod => HandlerType::Pod,
+            };
+            (name.clone(), HandlerConfig { path: given(&table.runtime_path), root: given(&table.runtime_root), kind })
+        })
+        .collect();
+    let (handlers, left_out) = Handlers::probe(HandlerSources {
+        configured: &configured,
+        default: Some(&config.runtime.default_runtime),
+        built_in: &programs.runtime,
+        search_path: &std::env::var_os("PATH").unwrap_or_default(),
+    })?;
+    for error in left_out {
+        tracing::warn!("handler left out: {error}");
+    }
+    Ok(handlers)
+}
+
+fn detect_cgroups(config: &Config) -> Result<(Cgroups, Driver), Error> {
+    let driver = match config.runtime.cgroup_manager {
+        CgroupManager::Systemd => Driver::Systemd,
+        CgroupManager::Cgroupfs => Driver::Cgroupfs,
+    };
+    driver.check()?;
+    Ok((Cgroups::detect()?, driver))
+}
+
+fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Error> {
+    let held = Held::detect()?;
+    for warning in held.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let mut granted = CapabilitySet::EMPTY;
+    for name in &config.runtime.default_capabilities {
+        let refused = |error: ochre_runtime::spec::Error| Error::Option {
+            option: "crio.runtime.default_capabilities",
+            reason: error.to_string(),
+        };
+        granted.insert(capabilities::parse(name).map_err(refused)?);
+    }
+    Ok(NodeDefaults {
+        capabilities: granted,
+        add_inheritable: config.runtime.add_inheritable_capabilities,
+        env: config.runtime.default_env.clone(),
+        ulimits: Vec::new(),
+        devices: Vec::new(),
+        pids_limit: config.runtime.pids_limit,
+        read_only: config.runtime.read_only,
+        sources: SourceRules {
+            prefix: None,
+            never_create: config.runtime.absent_mount_sources_to_reject.clone(),
+            storage_root: Some(config.root.root.clone()),
+        },
+        security: SecurityDefaults {
+            seccomp: None,
+            apparmor_profile: String::new(),
+            apparmor: apparmor_profiles(),
+            selinux: config.runtime.selinux,
+            masked_paths: default_masked_paths(),
+        },
+        cgroup: CgroupFacts::detect(cgroups.version()),
+        held,
+        passed_annotations: Vec::new(),
+    })
+}
+
+/// Makes a directory of the engine's own, for nobody else's eyes.
+fn private(path: &Path) -> Result<PathBuf, Error> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| Error::Directory { path: path.to_owned(), source })?;
+    Ok(path.to_owned())
+}
+
