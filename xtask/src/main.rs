@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod e2e;
 mod gen_api;
 mod test;
 mod tools;
@@ -34,6 +35,14 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// Run the system tests alone.
+    E2e {
+        /// Use the programs in this directory instead of building them.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+        /// For the test programs, such as a filter.
+        arguments: Vec<String>,
+    },
     /// Measure CRI engines side by side.
     Bench(bench::Arguments),
     /// Generate the CRI code from the proto.
@@ -51,6 +60,10 @@ fn main() -> anyhow::Result<()> {
         Verb::Demo { programs: Some(programs) } => demo::run(&programs),
         Verb::Demo { programs: None } => build::run(&root).and_then(|programs| demo::run(&programs)),
         Verb::Test { quick } => test::run(&root, quick),
+        Verb::E2e { programs, arguments } => {
+            let programs = programs.map_or_else(|| build::run(&root), Ok)?;
+            e2e::run(&root, &programs, &arguments)
+        }
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Gen { check } => gen_api::run(&root, check),
     }

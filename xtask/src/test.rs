@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::build::{self, cargo, run_command, target_dir};
-use crate::{gen_api, tools};
+use crate::{e2e, gen_api, tools};
 
 /// Installs what is needed and runs all tests.
 pub(crate) fn run(root: &Path, quick: bool) -> anyhow::Result<()> {
@@ -17,15 +17,7 @@ pub(crate) fn run(root: &Path, quick: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let programs = build::run(root)?;
-    let target = target_dir(root);
-    let crictl = tools::crictl(&target)?;
-    run_command(
-        Command::new("cargo")
-            .args(["test", "-p", "ochre-e2e", "--locked", "--", "--test-threads", "2"])
-            .current_dir(root)
-            .env("OCHRE_PROGRAMS", &programs)
-            .env("OCHRE_CRICTL", &crictl),
-    )?;
-    let deny = tools::cargo_deny(root, &target)?;
+    e2e::run(root, &programs, &[])?;
+    let deny = tools::cargo_deny(root, &target_dir(root))?;
     run_command(Command::new(deny).args(["--all-features", "check"]).current_dir(root))
 }

@@ -56,18 +56,31 @@ pub(crate) fn crictl(target: &Path) -> anyhow::Result<PathBuf> {
     let directory = target.join("tools");
     let program = directory.join("crictl");
     if !program.exists() {
-        let go = go()?;
         println!("building crictl {CRICTL}");
-        std::fs::create_dir_all(&directory)?;
-        run_command(
-            Command::new(go)
-                .arg("install")
-                .arg(format!("sigs.k8s.io/cri-tools/cmd/crictl@{CRICTL}"))
-                .env("GOBIN", &directory)
-                .env("GOFLAGS", "-trimpath"),
-        )?;
+        build_crictl(&go()?, &program)?;
     }
     Ok(program)
+}
+
+/// Builds crictl from its own module, whose go.sum then decides every dependency. A proxy needs to know only this one
+/// version: `go install module@version` asks for the list of all.
+fn build_crictl(go: &Path, program: &Path) -> anyhow::Result<()> {
+    let output = Command::new(go)
+        .args(["mod", "download", "-json"])
+        .arg(format!("sigs.k8s.io/cri-tools@{CRICTL}"))
+        .current_dir(std::env::temp_dir())
+        .output()
+        .context("running go")?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("go mod download said no JSON")?;
+    let Some(source) = answer["Dir"].as_str() else { bail!("go mod download: {answer}") };
+    // The module cache is read-only, and go wants to lock the directory it builds in.
+    let copy = tempfile::tempdir()?;
+    let place = copy.path().join("cri-tools");
+    run_command(Command::new("cp").args(["-r", "--no-preserve=mode", source]).arg(&place))?;
+    if let Some(directory) = program.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    run_command(Command::new(go).args(["build", "-trimpath", "-o"]).arg(program).arg("./cmd/crictl").current_dir(&place))
 }
 
 /// The Go toolchain on the PATH, or where its own installer puts it.

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use ochre_cri::Service;
 use ochre_cri_api::image_service_server::ImageServiceServer;
 use ochre_cri_api::runtime_service_server::RuntimeServiceServer;
+use tokio::sync::watch;
 use tonic::body::Body;
 use tower_service::Service as TowerService;
 
@@ -18,6 +19,24 @@ use tower_service::Service as TowerService;
 pub(crate) struct Router {
     runtime: RuntimeServiceServer<Service>,
     image: ImageServiceServer<Service>,
+    /// Requests under way.
+    running: watch::Sender<usize>,
+}
+
+/// Counts a request while it lives, also one whose caller goes away.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|running| *running += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running = running.saturating_sub(1));
+    }
 }
 
 /// Sizes of gRPC messages, bytes.
@@ -35,8 +54,20 @@ impl Router {
         let image = ImageServiceServer::new(service)
             .max_decoding_message_size(limits.receive)
             .max_encoding_message_size(limits.send);
-        Self { runtime, image }
+        Self { runtime, image, running: watch::Sender::new(0) }
     }
+
+    /// Waits until no request is under way.
+    pub(crate) async fn idle(&self) {
+        // The sender lives in `self`.
+        drop(self.running.subscribe().wait_for(|running| *running == 0).await);
+    }
+}
+
+async fn counted<T>(running: Running, answer: impl Future<Output = T>) -> T {
+    let answer = answer.await;
+    drop(running);
+    answer
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -52,11 +83,12 @@ impl TowerService<Request<Incoming>> for Router {
 
     fn call(&mut self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
+        let running = Running::new(&self.running);
         if path.starts_with("/runtime.v1.RuntimeService/") {
-            return Box::pin(self.runtime.call(request));
+            return Box::pin(counted(running, self.runtime.call(request)));
         }
         if path.starts_with("/runtime.v1.ImageService/") {
-            return Box::pin(self.image.call(request));
+            return Box::pin(counted(running, self.image.call(request)));
         }
         let text = format!("unknown service or path {:?}", path.chars().take(200).collect::<String>());
         Box::pin(async move { Ok(tonic::Status::unimplemented(text).into_http()) })

@@ -117,7 +117,14 @@ pub async fn serve(listener: Listener, service: Service, receive: usize, send: u
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    // Idle connections need no farewell: a client that does not answer it must not hold the daemon up.
+    let quiet = async {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = router.idle() => {}
+        }
+    };
+    if tokio::time::timeout(DRAIN, quiet).await.is_err() {
         tracing::warn!("requests still run after {} s; their operations are finished at the next start", DRAIN.as_secs());
     }
 }

@@ -118,11 +118,13 @@ pub(crate) struct Service {
 }
 
 impl Images {
-    /// Starts the service: reads the registries configuration and the store's usage. Blocking.
+    /// Starts the service: removes what broken-off imports left, reads the registries configuration and the store's
+    /// usage. Blocking.
     ///
     /// # Errors
     /// A configuration that cannot be used; errors of the store.
     pub fn new(config: ImageServiceConfig) -> Result<Self, Error> {
+        crate::import::sweep(&config.temp_dir);
         let registries = load(&config.registries)?;
         let service = Service {
             registries: ArcSwap::from_pointee(registries),

@@ -22,6 +22,8 @@ use crate::pull::commit::commit;
 use crate::pull::error::PullError;
 use crate::pull::layer::{Staged, unpack};
 use crate::reference::{Parsed, Reference};
+pub(crate) use archive::sweep;
+
 use archive::Unpacked;
 use layout::Layout;
 

@@ -90,7 +90,10 @@ impl Service {
         let known = self.details.lock().get(&image.id).cloned();
         let details = known.unwrap_or_else(|| {
             let details = Arc::new(self.read_details(image));
-            self.details.lock().insert(image.id.clone(), Arc::clone(&details));
+            // What could not be read may be readable the next time.
+            if !details.config_json.is_empty() {
+                self.details.lock().insert(image.id.clone(), Arc::clone(&details));
+            }
             details
         });
         let (uid, username) = details.config.user_for_status();

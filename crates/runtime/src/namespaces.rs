@@ -98,7 +98,10 @@ impl NamespaceError {
 
 /// `user.max_net_namespaces` and its like answer ENOSPC, a full process table EAGAIN.
 fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory
+    )
 }
 
 /// A namespace that containers of a pod can share.
@@ -152,7 +155,8 @@ impl PodNamespaces {
         let mut own = own.to_vec();
         own.sort_unstable();
         own.dedup();
-        let pin = |namespace: PodNamespace| (namespace, namespaces_dir.join(namespace.directory()).join(&name));
+        let pin =
+            |namespace: PodNamespace| (namespace, namespaces_dir.join(namespace.directory()).join(&name));
         Self { pins: own.into_iter().map(pin).collect() }
     }
 
@@ -179,7 +183,8 @@ impl PodNamespaces {
                 .create(directory)
                 .map_err(|source| NamespaceError::Directory { path: directory.to_path_buf(), source })?;
         }
-        let targets: Vec<(Kind, &Path)> = self.pins.iter().map(|(of, path)| (of.kind(), path.as_path())).collect();
+        let targets: Vec<(Kind, &Path)> =
+            self.pins.iter().map(|(of, path)| (of.kind(), path.as_path())).collect();
         let mut refused = None;
         let pinned = namespace::pin(&targets, || match prepare(settings) {
             Ok(()) => Ok(()),
@@ -221,9 +226,12 @@ impl PodNamespaces {
             }
         }
         if let Some(hostname) = &settings.hostname {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-' || byte == b'_';
+            let allowed =
+                |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-' || byte == b'_';
             if hostname.is_empty() || hostname.len() > MAX_HOSTNAME || !hostname.bytes().all(allowed) {
-                return Err(NamespaceError::InvalidHostname { hostname: hostname.chars().take(300).collect() });
+                return Err(NamespaceError::InvalidHostname {
+                    hostname: hostname.chars().take(300).collect(),
+                });
             }
             if self.path(PodNamespace::Uts).is_none() {
                 return Err(NamespaceError::HostnameOfNode { hostname: hostname.clone() });
@@ -237,8 +245,10 @@ impl PodNamespaces {
 fn prepare(settings: &NamespaceSettings) -> Result<(), NamespaceError> {
     sysctl::write_all(&settings.sysctls)?;
     if let Some(hostname) = &settings.hostname {
-        rustix::system::sethostname(hostname.as_bytes())
-            .map_err(|errno| NamespaceError::SetHostname { hostname: hostname.clone(), source: errno.into() })?;
+        rustix::system::sethostname(hostname.as_bytes()).map_err(|errno| NamespaceError::SetHostname {
+            hostname: hostname.clone(),
+            source: errno.into(),
+        })?;
     }
     Ok(())
 }

@@ -1,4 +1,7 @@
 //! A layout in a tar archive, unpacked into a private directory for the time of the import.
+//!
+//! The directory is locked (`flock`) as long as its import runs. A crash leaves it behind unlocked, and the next start
+//! removes it.
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -6,13 +9,40 @@ use std::path::{Path, PathBuf};
 
 use ochre_archive::{ApplyOptions, apply_layer};
 use ochre_sys::rooted::Root;
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags};
 
 use super::layout::LayoutError;
+
+/// How the directories begin.
+const PREFIX: &str = "import-";
 
 /// An unpacked archive. Dropping it removes it.
 pub(super) struct Unpacked {
     path: PathBuf,
+    _lock: File,
+}
+
+/// Removes what imports left behind that did not end. Blocking.
+pub(crate) fn sweep(temp_dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(temp_dir) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) && lock(&entry.path()).is_ok() {
+            remove(&entry.path());
+        }
+    }
+}
+
+fn lock(directory: &Path) -> std::io::Result<File> {
+    let file = File::open(directory)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+fn remove(directory: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(directory) {
+        tracing::warn!(path = %directory.display(), %error, "an unpacked archive could not be removed");
+    }
 }
 
 impl Unpacked {
@@ -29,9 +59,9 @@ impl Unpacked {
             return Err(LayoutError::NotARegularFile { place: archive.display().to_string() });
         }
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(temp_dir).map_err(failed(temp_dir))?;
-        let path = temp_dir.join(format!("import-{}", ochre_types::ImageId::generate().short()));
+        let path = temp_dir.join(format!("{PREFIX}{}", ochre_types::ImageId::generate().short()));
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path))?;
-        let unpacked = Self { path };
+        let unpacked = Self { _lock: lock(&path).map_err(failed(&path))?, path };
         let root = Root::open(&unpacked.path).map_err(failed(&unpacked.path))?;
         apply_layer(file, &root, None, &ApplyOptions::default())
             .map_err(|source| LayoutError::Archive { source: Box::new(source) })?;
@@ -45,8 +75,25 @@ impl Unpacked {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "an unpacked archive could not be removed");
+        remove(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_import_uses_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["import-dead", "import-alive", "other"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
         }
+        let alive = lock(&dir.path().join("import-alive")).unwrap();
+        sweep(dir.path());
+        let left = |name: &str| dir.path().join(name).exists();
+        assert!(!left("import-dead") && left("import-alive") && left("other"));
+        drop(alive);
+        sweep(&dir.path().join("none"));
     }
 }

@@ -71,6 +71,7 @@ async fn a_real_registry_serves_and_podman_sees_the_image() {
     let podman = |arguments: &[&str]| {
         let mut command = Command::new("podman");
         command.arg("--root").arg(&root).arg("--runroot").arg(&runroot).args(["--storage-driver", "overlay"]);
+        command.arg("--tmpdir").arg(node.dir.path().join("libpod"));
         run(command.args(arguments))
     };
     let seen = podman(&["images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"]);

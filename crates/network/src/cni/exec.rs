@@ -210,6 +210,7 @@ impl Running {
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
+        kill_group(&self.child);
         self.reaped = true;
         self.child.wait()
     }

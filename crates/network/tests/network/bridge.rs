@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ochre_network::Error;
+use ochre_network::{Error, PortProtocol};
 use ochre_types::{ErrorKind, SandboxId};
 
 use crate::scene::{Scene, eventually, fetch, output, run, words};
@@ -150,20 +150,15 @@ fn a_device_that_is_no_bridge_is_refused_by_name() {
 fn pods_may_come_and_go_in_parallel() {
     let scene = Scene::new();
     let network = scene.open();
-    let pods: Vec<_> = (0..16).map(|_| scene.pod()).collect();
+    let pods: Vec<_> = (0..16).map(|number| (20_000 + number, scene.pod())).collect();
     let started = Instant::now();
     std::thread::scope(|scope| {
         for chunk in pods.chunks(4) {
             let (scene, network) = (&scene, &network);
             scope.spawn(move || {
-                for pod in chunk {
-                    let request = pod.with_ports(&[(
-                        ochre_network::PortProtocol::Tcp,
-                        20_000 + u16::from(u8::from_str_radix(&pod.id.as_str()[..2], 16).unwrap()) * 100,
-                        80,
-                        Some(&format!("127.0.0.{}", 1 + pod.id.as_str().as_bytes()[3])),
-                    )]);
-                    scene.attach(network, &request).unwrap();
+                for (port, pod) in chunk {
+                    let ports = [(PortProtocol::Tcp, *port, 80, Some("127.0.0.1"))];
+                    scene.attach(network, &pod.with_ports(&ports)).unwrap();
                 }
             });
         }

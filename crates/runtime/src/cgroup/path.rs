@@ -214,7 +214,7 @@ pub(super) fn is_default_parent(driver: Driver, parent: &str) -> bool {
 
 /// The slice a parent names. Kubelet gives the whole path (`/kubepods.slice/kubepods-burstable.slice`); the last part
 /// alone says where the slice is.
-pub(super) fn slice_of(parent: &str) -> Result<&str, CgroupError> {
+fn slice_of(parent: &str) -> Result<&str, CgroupError> {
     if parent.is_empty() {
         return Ok(DEFAULT_SLICE);
     }

@@ -16,7 +16,7 @@ use ochre_systemd::{Bus, Property};
 use ochre_types::SandboxId;
 use serde::{Deserialize, Serialize};
 
-use super::path::{is_default_parent, parent_group, slice_of};
+use super::path::{is_default_parent, parent_group};
 use super::remove::{is_busy, subgroups};
 use super::{CgroupError, Cgroups, Driver, GroupPath, OwnedGroup};
 
@@ -57,12 +57,9 @@ impl PodCgroup {
         let group = OwnedGroup::of_pod(driver, parent, id)?;
         let parent_path = parent_group(driver, parent)?;
         let created_parents = match driver {
-            Driver::Systemd
-                if pod_directories(cgroups, &parent_path).any(|directory| !directory.is_dir()) =>
-            {
-                vec![CreatedParent::Slice(slice_of(parent)?.to_owned())]
+            Driver::Systemd => {
+                missing_slices(cgroups, &parent_path).into_iter().map(CreatedParent::Slice).collect()
             }
-            Driver::Systemd => Vec::new(),
             Driver::Cgroupfs => {
                 let missing = missing_parents(cgroups, &parent_path, is_default_parent(driver, parent));
                 missing.into_iter().map(CreatedParent::Directory).collect()
@@ -126,6 +123,21 @@ fn missing_parents(cgroups: &Cgroups, parent: &GroupPath, ours: bool) -> Vec<Pat
         }
         group = current.parent();
         missing.splice(0..0, level);
+    }
+    missing
+}
+
+/// The slices on the way to `parent` that systemd has not started, outermost first. Starting the innermost starts all,
+/// but stopping it stops only itself.
+fn missing_slices(cgroups: &Cgroups, parent: &GroupPath) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut group = Some(parent.clone());
+    while let Some(current) = group.filter(|group| group.parent().is_some()) {
+        if pod_directories(cgroups, &current).all(|directory| directory.is_dir()) {
+            break;
+        }
+        missing.insert(0, current.as_str().rsplit('/').next().unwrap_or_default().to_owned());
+        group = current.parent();
     }
     missing
 }

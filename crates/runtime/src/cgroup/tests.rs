@@ -283,12 +283,13 @@ fn a_missing_slice_is_made_by_systemd_and_stopped_with_the_pod() {
         return;
     }
     let cgroups = Cgroups::detect().unwrap();
-    let slice = format!("ochretest-p{}.slice", std::process::id());
+    let outer = format!("ochretest{}.slice", std::process::id());
+    let slice = format!("ochretest{}-pod.slice", std::process::id());
     let pod = PodCgroup::plan(&cgroups, Driver::Systemd, &slice, &SandboxId::generate()).unwrap();
-    assert_eq!(pod.created_parents(), [CreatedParent::Slice(slice.clone())]);
+    assert_eq!(pod.created_parents(), [CreatedParent::Slice(outer.clone()), CreatedParent::Slice(slice)]);
     pod.create(&cgroups).unwrap();
     let directory = cgroups.directory("memory", pod.group().path()).unwrap();
     assert!(directory.is_dir());
     pod.remove(&cgroups, Duration::from_secs(2)).unwrap();
-    assert!(!directory.parent().unwrap().exists());
+    assert!(!cgroups.directory("memory", &expand_slice(&outer).unwrap()).unwrap().exists());
 }
