@@ -24,7 +24,7 @@ pub(crate) struct Overlay {
     pub(crate) options: MountOptions,
     home: PathBuf,
     storage_lock: LockFile,
-    /// Whether this process made the bind mount.
+    /// Whether the bind mount is there as far as this process knows, its own or one that an earlier process left.
     bound: AtomicBool,
 }
 
@@ -34,7 +34,9 @@ impl Overlay {
         let storage_lock = LockFile::open(root.join("storage.lock"))?;
         let dirs = Dirs::open(root, additional)?;
         let options = mount::probe(root, &dirs, options)?;
-        Ok(Self { dirs, options, home: root.join("overlay"), storage_lock, bound: AtomicBool::new(false) })
+        let home = root.join("overlay");
+        let bound = AtomicBool::new(mount::is_mount_point(&home)?);
+        Ok(Self { dirs, options, home, storage_lock, bound })
     }
 
     /// Keeps others from making or undoing the bind mount.
@@ -50,6 +52,7 @@ impl Overlay {
         recorded: impl Iterator<Item = &'a Path>,
     ) -> Result<(), Error> {
         if mount::is_mount_point(&self.home)? {
+            self.bound.store(true, Ordering::Relaxed);
             return Ok(());
         }
         for path in recorded {
@@ -63,7 +66,7 @@ impl Overlay {
             .map_err(Error::io("make private", &self.home))
     }
 
-    /// Undoes the bind mount if it is ours and nothing is mounted below it; whoever needs it makes it again. Returns the
+    /// Undoes the bind mount if nothing is mounted below it; whoever needs it makes it again. Returns the
     /// lock if it was undone.
     pub(crate) fn undo_bind(&self) -> Option<Exclusive<'_>> {
         if !self.bound.load(Ordering::Relaxed) {

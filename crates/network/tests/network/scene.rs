@@ -199,7 +199,8 @@ impl Pod {
 /// What a server says, or why it cannot be reached.
 pub(crate) fn fetch(address: &str) -> std::io::Result<String> {
     let address: SocketAddr = address.parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(700))?;
+    // Long enough for a second SYN: on a busy machine the first packet of a new link may be lost.
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(2500))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut text = String::new();
     std::io::Read::read_to_string(&mut stream, &mut text)?;
