@@ -12,7 +12,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -10,8 +10,11 @@ use anyhow::{Context, bail};
 
 const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
 /// Package and program of each static part.
-const STATIC_PROGRAMS: [(&str, &str); 3] =
-    [("ochre-monitor", "ochre-monitor"), ("ochre-runtime-bin", "ochre-runtime"), ("ochre-demo", "ochre-demo")];
+const STATIC_PROGRAMS: [(&str, &str); 3] = [
+    ("ochre-monitor", "ochre-monitor"),
+    ("ochre-runtime-bin", "ochre-runtime"),
+    ("ochre-demo", "ochre-demo"),
+];
 
 /// Builds everything; returns the directory of the programs.
 pub(crate) fn run(root: &Path) -> anyhow::Result<PathBuf> {

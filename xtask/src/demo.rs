@@ -27,7 +27,8 @@ pub(crate) fn run(programs: &Path) -> anyhow::Result<()> {
     let before = Traces::now()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut steps = Steps::default();
-    let engine = steps.time("start the engine", || Ok(Engine::start(&programs.join("ochre"), scratch.path(), None)?))?;
+    let engine = steps
+        .time("start the engine", || Ok(Engine::start(&programs.join("ochre"), scratch.path(), None)?))?;
     let result = runtime.block_on(show(programs, &engine, &mut steps));
     if result.is_err() {
         eprintln!("--- the engine's log ---\n{}", std::fs::read_to_string(engine.log()).unwrap_or_default());
@@ -51,7 +52,8 @@ async fn show(programs: &Path, engine: &Engine, steps: &mut Steps) -> anyhow::Re
     let pod = client.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id;
     steps.add("run the pod", began);
     let web = start(&mut client, &pod, &pod_config, "web", &["/ochre-demo", "serve", PORT], steps).await?;
-    let fetch = start(&mut client, &pod, &pod_config, "client", &["/ochre-demo", "fetch", PORT], steps).await?;
+    let fetch =
+        start(&mut client, &pod, &pod_config, "client", &["/ochre-demo", "fetch", PORT], steps).await?;
     let log = engine.directory().join("logs/client.log");
     wait_for(&log, "the page says").await?;
     describe(&mut client, engine, &pod).await?;
@@ -164,8 +166,13 @@ async fn wait_for(log: &Path, text: &str) -> anyhow::Result<()> {
 
 async fn describe(client: &mut Client, engine: &Engine, pod: &str) -> anyhow::Result<()> {
     let request = api::PodSandboxStatusRequest { pod_sandbox_id: pod.into(), verbose: false };
-    let status = client.runtime.pod_sandbox_status(request).await?.into_inner().status.context("no pod status")?;
-    println!("pod          {}  ip {}", &pod[..12], status.network.map(|network| network.ip).unwrap_or_default());
+    let status =
+        client.runtime.pod_sandbox_status(request).await?.into_inner().status.context("no pod status")?;
+    println!(
+        "pod          {}  ip {}",
+        &pod[..12],
+        status.network.map(|network| network.ip).unwrap_or_default()
+    );
     let list = client.runtime.list_containers(api::ListContainersRequest::default()).await?.into_inner();
     for container in list.containers {
         let name = container.metadata.map(|metadata| metadata.name).unwrap_or_default();
@@ -193,7 +200,8 @@ async fn exec(client: &mut Client, container: &str, steps: &mut Steps) -> anyhow
 }
 
 async fn stats(client: &mut Client) -> anyhow::Result<()> {
-    let list = client.runtime.list_container_stats(api::ListContainerStatsRequest::default()).await?.into_inner();
+    let list =
+        client.runtime.list_container_stats(api::ListContainerStatsRequest::default()).await?.into_inner();
     for stats in list.stats {
         let attributes = stats.attributes.unwrap_or_default();
         let name = attributes.metadata.map(|metadata| metadata.name).unwrap_or_default();
@@ -204,7 +212,12 @@ async fn stats(client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn tear_down(client: &mut Client, pod: &str, containers: &[String], steps: &mut Steps) -> anyhow::Result<()> {
+async fn tear_down(
+    client: &mut Client,
+    pod: &str,
+    containers: &[String],
+    steps: &mut Steps,
+) -> anyhow::Result<()> {
     let began = Instant::now();
     for id in containers {
         let request = api::StopContainerRequest { container_id: id.clone(), timeout: 0 };
@@ -217,10 +230,12 @@ async fn tear_down(client: &mut Client, pod: &str, containers: &[String], steps:
     let began = Instant::now();
     client.runtime.remove_pod_sandbox(api::RemovePodSandboxRequest { pod_sandbox_id: pod.into() }).await?;
     steps.add("remove the pod", began);
-    client.image.remove_image(api::RemoveImageRequest {
-        image: Some(api::ImageSpec { image: IMAGE.into(), ..Default::default() }),
-    })
-    .await?;
+    client
+        .image
+        .remove_image(api::RemoveImageRequest {
+            image: Some(api::ImageSpec { image: IMAGE.into(), ..Default::default() }),
+        })
+        .await?;
     Ok(())
 }
 
@@ -272,7 +287,12 @@ impl Traces {
         println!("  cgroups             {}", now.cgroups.saturating_sub(self.cgroups));
         println!("  pod interfaces      {}", now.links.saturating_sub(self.links));
         println!("  addresses           {leases}");
-        if !left.is_empty() || pinned > 0 || leases > 0 || now.cgroups > self.cgroups || now.links > self.links {
+        if !left.is_empty()
+            || pinned > 0
+            || leases > 0
+            || now.cgroups > self.cgroups
+            || now.links > self.links
+        {
             bail!("something is left behind: {left:?}");
         }
         println!("nothing.");

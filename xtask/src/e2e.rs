@@ -18,12 +18,17 @@ pub(crate) fn run(root: &Path, programs: &Path, arguments: &[String]) -> anyhow:
     let programs = programs.canonicalize().with_context(|| format!("finding {}", programs.display()))?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     // Compiled out here, where the registries of crates can be reached.
-    run_command(Command::new(&cargo).args(["test", "--no-run", "-p", "ochre-e2e", "--locked"]).current_dir(root))?;
+    run_command(
+        Command::new(&cargo).args(["test", "--no-run", "-p", "ochre-e2e", "--locked"]).current_dir(root),
+    )?;
     let left_over = left_over_controllers()?;
-    let mut script = String::from("set -e\nmount --make-rprivate /\nmount --make-rshared /\nip link set lo up\n");
+    let mut script =
+        String::from("set -e\nmount --make-rprivate /\nmount --make-rshared /\nip link set lo up\n");
     for controller in &left_over {
         let place = format!("/sys/fs/cgroup/{controller}");
-        script.push_str(&format!("mkdir -p {place}\nmountpoint -q {place} || mount -t cgroup -o {controller} none {place}\n"));
+        script.push_str(&format!(
+            "mkdir -p {place}\nmountpoint -q {place} || mount -t cgroup -o {controller} none {place}\n"
+        ));
     }
     script.push_str("exec \"$@\"\n");
     let result = run_command(

@@ -11,7 +11,8 @@ const OUTPUT: &str = "crates/cri-api/src/runtime_v1.rs";
 
 /// Generates the file, or with `check` compares it with what is there.
 pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
-    let descriptors = protox::compile(["api.proto"], [root.join(PROTO_DIR)]).context("compiling api.proto")?;
+    let descriptors =
+        protox::compile(["api.proto"], [root.join(PROTO_DIR)]).context("compiling api.proto")?;
     let out = std::env::temp_dir().join(format!("ochre-gen-{}", std::process::id()));
     std::fs::create_dir_all(&out)?;
     tonic_prost_build::configure()

@@ -11,7 +11,11 @@ pub(crate) fn run(root: &Path, quick: bool) -> anyhow::Result<()> {
     gen_api::run(root, true)?;
     cargo(root, &["fmt", "--all", "--check"], None)?;
     tools::packages(&[])?;
-    cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"], None)?;
+    cargo(
+        root,
+        &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"],
+        None,
+    )?;
     cargo(root, &["test", "--workspace", "--exclude", "ochre-e2e", "--locked"], None)?;
     if quick {
         return Ok(());

@@ -71,7 +71,8 @@ fn build_crictl(go: &Path, program: &Path) -> anyhow::Result<()> {
         .current_dir(std::env::temp_dir())
         .output()
         .context("running go")?;
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("go mod download said no JSON")?;
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("go mod download said no JSON")?;
     let Some(source) = answer["Dir"].as_str() else { bail!("go mod download: {answer}") };
     // The module cache is read-only, and go wants to lock the directory it builds in.
     let copy = tempfile::tempdir()?;
@@ -80,7 +81,13 @@ fn build_crictl(go: &Path, program: &Path) -> anyhow::Result<()> {
     if let Some(directory) = program.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    run_command(Command::new(go).args(["build", "-trimpath", "-o"]).arg(program).arg("./cmd/crictl").current_dir(&place))
+    run_command(
+        Command::new(go)
+            .args(["build", "-trimpath", "-o"])
+            .arg(program)
+            .arg("./cmd/crictl")
+            .current_dir(&place),
+    )
 }
 
 /// The Go toolchain on the PATH, or where its own installer puts it.

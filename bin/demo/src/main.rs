@@ -40,7 +40,10 @@ fn serve(port: u16) -> io::Result<()> {
         writeln!(io::stdout(), "{peer} {}", line.trim_end())?;
         let page = "Hello from a pod that ochre runs.\n";
         let length = page.len();
-        write!(&stream, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{page}")?;
+        write!(
+            &stream,
+            "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{page}"
+        )?;
     }
 }
 

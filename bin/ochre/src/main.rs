@@ -31,13 +31,19 @@ enum Verb {
 
 fn main() -> ExitCode {
     // Called as `crio`, the daemon is what is wanted (CRI-O starts without a verb).
-    let called_as_crio = std::env::args_os().next().is_some_and(|name| name.to_string_lossy().ends_with("crio"));
+    let called_as_crio =
+        std::env::args_os().next().is_some_and(|name| name.to_string_lossy().ends_with("crio"));
     let arguments = Arguments::parse();
     let result = match arguments.verb {
         Some(Verb::Serve(options)) => serve::run(&options),
         Some(Verb::Import(arguments)) => import::run(&arguments),
-        Some(Verb::Config(options)) => options.load().map(|loaded| print(&ochre_config::annotated(&loaded.config, &loaded.defaults))),
-        Some(Verb::Version) => Ok(print(&format!("ochre {}\n", env!("CARGO_PKG_VERSION")))),
+        Some(Verb::Config(options)) => {
+            options.load().map(|loaded| print(&ochre_config::annotated(&loaded.config, &loaded.defaults)))
+        }
+        Some(Verb::Version) => {
+            print(&format!("ochre {}\n", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
         None if called_as_crio => serve::run(&options::Options::default()),
         None => {
             print("ochre: say what to do, such as `ochre serve`; `ochre --help` lists everything\n");

@@ -79,7 +79,8 @@ impl Options {
 /// The flags of all options, without those that only a file can hold.
 fn names() -> Vec<String> {
     let options = ochre_config::definitions();
-    let options = options.iter().filter(|(table, _)| !table.contains("runtimes") && !table.contains("workloads"));
+    let options =
+        options.iter().filter(|(table, _)| !table.contains("runtimes") && !table.contains("workloads"));
     let mut names: Vec<String> = options.map(|(_, definition)| definition.name.replace('_', "-")).collect();
     names.extend(RENAMED.map(|(flag, _)| flag.to_owned()));
     names.sort_unstable();
@@ -92,7 +93,8 @@ impl clap::Args for Flags {
         for name in names() {
             let shown = SHOWN.iter().find(|(flag, _, _)| *flag == name);
             // A flag without a value switches an option on.
-            let mut arg = Arg::new(name.clone()).long(name.clone()).num_args(0..=1).default_missing_value("true");
+            let mut arg =
+                Arg::new(name.clone()).long(name.clone()).num_args(0..=1).default_missing_value("true");
             arg = match shown {
                 Some((_, short, help)) => arg.short(*short).help(*help),
                 None => arg.hide(true),
@@ -111,11 +113,13 @@ impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags = Vec::new();
         for name in names() {
-            let values: Vec<&str> = matches.get_many::<String>(&name).into_iter().flatten().map(String::as_str).collect();
+            let values: Vec<&str> =
+                matches.get_many::<String>(&name).into_iter().flatten().map(String::as_str).collect();
             if values.is_empty() {
                 continue;
             }
-            let option = RENAMED.iter().find(|(flag, _)| *flag == name).map_or(name.as_str(), |(_, option)| option);
+            let option =
+                RENAMED.iter().find(|(flag, _)| *flag == name).map_or(name.as_str(), |(_, option)| option);
             // A list may be given once with commas or flag by flag.
             flags.push((option.to_owned(), values.join(",")));
         }

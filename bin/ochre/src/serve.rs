@@ -32,8 +32,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let service = ochre_daemon::build(&loaded, &programs, env!("CARGO_PKG_VERSION")).await?;
         let listener = listener.bind()?;
         tracing::info!("serving on {}", config.api.listen.display());
-        let size = |bytes: i64| usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(MESSAGE_SIZE);
-        let (receive, send) = (size(config.api.grpc_max_recv_msg_size), size(config.api.grpc_max_send_msg_size));
+        let size =
+            |bytes: i64| usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(MESSAGE_SIZE);
+        let (receive, send) =
+            (size(config.api.grpc_max_recv_msg_size), size(config.api.grpc_max_send_msg_size));
         ochre_daemon::serve(listener, service, receive, send, shutdown).await;
         anyhow::Ok(())
     })?;

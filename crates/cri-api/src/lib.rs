@@ -3,6 +3,7 @@
 //! `proto/api.proto` is the contract as Kubernetes publishes it (v0.37.2, Apache-2.0); `cargo xtask gen` compiles it.
 //! Only the `cri` crate and the client see these types.
 
+#[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::too_many_lines)]
 mod runtime_v1;
 

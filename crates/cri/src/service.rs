@@ -39,7 +39,10 @@ impl Service {
     }
 }
 
-async fn answer<T>(verb: &'static str, work: impl Future<Output = Result<T, Failure>>) -> Result<Response<T>, Status> {
+async fn answer<T>(
+    verb: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<Response<T>, Status> {
     let began = std::time::Instant::now();
     match work.await {
         Ok(response) => {

@@ -80,7 +80,10 @@ pub async fn build(loaded: &Loaded, programs: &Programs, version: &str) -> Resul
         },
     };
     let pods = Pods::open(node).await?;
-    let about = About { version: version.to_owned(), config: serde_json::Value::String(ochre_config::annotated(config, &loaded.defaults)) };
+    let about = About {
+        version: version.to_owned(),
+        config: serde_json::Value::String(ochre_config::annotated(config, &loaded.defaults)),
+    };
     Ok(Service::new(pods, images, about))
 }
 
@@ -134,7 +137,11 @@ fn storage_options(config: &Config, names: &[&str]) -> Vec<String> {
 
 /// `key=value` texts, taken apart; the configuration has checked their form.
 fn pairs(texts: &[String]) -> Vec<(String, String)> {
-    texts.iter().filter_map(|text| text.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    texts
+        .iter()
+        .filter_map(|text| text.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn open_network(config: &Config) -> Result<Network, Error> {
@@ -162,7 +169,10 @@ fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Erro
                 RuntimeType::Vm => HandlerType::Vm,
                 RuntimeType::Pod => HandlerType::Pod,
             };
-            (name.clone(), HandlerConfig { path: given(&table.runtime_path), root: given(&table.runtime_root), kind })
+            (
+                name.clone(),
+                HandlerConfig { path: given(&table.runtime_path), root: given(&table.runtime_root), kind },
+            )
         })
         .collect();
     let (handlers, left_out) = Handlers::probe(HandlerSources {
@@ -234,4 +244,3 @@ fn private(path: &Path) -> Result<PathBuf, Error> {
         .map_err(|source| Error::Directory { path: path.to_owned(), source })?;
     Ok(path.to_owned())
 }
-

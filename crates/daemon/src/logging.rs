@@ -19,7 +19,9 @@ pub fn start(level: &str) {
     let ours = tracing_subscriber::filter::Targets::new()
         .with_default(LevelFilter::from_level(level.min(Level::WARN)))
         .with_target("ochre", LevelFilter::from_level(level));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // A second call (in tests) keeps the first subscriber.
     drop(tracing_subscriber::registry().with(ours).with(lines).try_init());
 }

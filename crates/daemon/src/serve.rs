@@ -57,7 +57,12 @@ impl Listener {
                     return Err(Error::SocketInUse { path: path.to_owned() });
                 }
             }
-            Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is no socket"))),
+            Ok(_) => {
+                return Err(failed(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it exists and is no socket",
+                )));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
@@ -106,8 +111,9 @@ pub async fn serve(listener: Listener, service: Service, receive: usize, send: u
         };
         let Some((stream, permit)) = accepted else { continue };
         let builder = auto::Builder::new(TokioExecutor::new());
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone())).into_owned();
+        let connection = builder
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -125,7 +131,10 @@ pub async fn serve(listener: Listener, service: Service, receive: usize, send: u
         }
     };
     if tokio::time::timeout(DRAIN, quiet).await.is_err() {
-        tracing::warn!("requests still run after {} s; their operations are finished at the next start", DRAIN.as_secs());
+        tracing::warn!(
+            "requests still run after {} s; their operations are finished at the next start",
+            DRAIN.as_secs()
+        );
     }
 }
 

@@ -197,7 +197,7 @@ pub fn enter(prepared: &Prepared) -> Result<Root, RootfsError> {
     Ok(Root::from_fd(root))
 }
 
-/// Mounts everything and makes the devices. `private_cgroups` tells whether the container has a cgroup namespace.
+/// Mounts everything and makes the devices.
 ///
 /// # Errors
 /// [`RootfsError`].

@@ -54,7 +54,8 @@ pub(crate) fn container(
     let sandbox = &container.sandbox;
     let bundle = engine.bundle(sandbox, &container.id);
     make_private(&bundle)?;
-    let cgroups_path = container_cgroups_path(engine.node.driver, &sandbox.config.cgroup_parent, &container.id)?;
+    let cgroups_path =
+        container_cgroups_path(engine.node.driver, &sandbox.config.cgroup_parent, &container.id)?;
     let mut config = container.config.clone();
     config.security.namespaces = effective(&config.security.namespaces, &sandbox.config.namespaces);
     let namespaces = namespaces(engine, container, &config)?;
@@ -102,7 +103,8 @@ pub(crate) fn install_pause(engine: &Engine) -> Result<(), Error> {
     let place = root.join("pause");
     let fresh = root.join("pause.new");
     // A copy: a container that shares the namespace reaches this file through /proc/1/exe, never the monitor's own.
-    std::fs::copy(&engine.node.paths.monitor, &fresh).map_err(Error::io("copying the pause program to", &fresh))?;
+    std::fs::copy(&engine.node.paths.monitor, &fresh)
+        .map_err(Error::io("copying the pause program to", &fresh))?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o555))
         .and_then(|()| std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)))
         .and_then(|()| std::fs::rename(&fresh, &place))
@@ -160,7 +162,11 @@ fn pod_namespaces(sandbox: &Sandbox) -> NamespacePaths {
     }
 }
 
-fn namespaces(engine: &Engine, container: &Container, config: &ContainerConfig) -> Result<NamespacePaths, Error> {
+fn namespaces(
+    engine: &Engine,
+    container: &Container,
+    config: &ContainerConfig,
+) -> Result<NamespacePaths, Error> {
     let sandbox = &container.sandbox;
     let of_process = |pid: i32| PathBuf::from(format!("/proc/{pid}/ns/pid"));
     let pid = match config.security.namespaces.pid {
@@ -195,7 +201,11 @@ mod tests {
 
     #[test]
     fn pod_mode_of_a_container_means_what_its_pod_has() {
-        let pod = NamespaceOptions { network: NamespaceMode::Node, pid: NamespaceMode::Container, ..Default::default() };
+        let pod = NamespaceOptions {
+            network: NamespaceMode::Node,
+            pid: NamespaceMode::Container,
+            ..Default::default()
+        };
         let merged = effective(&NamespaceOptions::default(), &pod);
         assert_eq!((merged.network, merged.pid), (NamespaceMode::Node, NamespaceMode::Container));
         assert_eq!(merged.ipc, NamespaceMode::Pod);

@@ -66,7 +66,11 @@ impl Records {
     }
 
     /// Writes a container's record; the sandbox's folder exists.
-    pub(crate) fn put_container(&self, record: &latest::Container, durability: Durability) -> Result<(), Error> {
+    pub(crate) fn put_container(
+        &self,
+        record: &latest::Container,
+        durability: Durability,
+    ) -> Result<(), Error> {
         let folder = self.path.join(record.sandbox.as_str());
         put(&folder, &format!("{}.json", record.id), record, durability)
     }
@@ -75,7 +79,9 @@ impl Records {
     pub(crate) fn remove_container(&self, sandbox: &SandboxId, id: &ContainerId) -> Result<(), Error> {
         let path = self.path.join(sandbox.as_str()).join(format!("{id}.json"));
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("removing record", path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("removing record", path)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -84,7 +90,9 @@ impl Records {
     pub(crate) fn remove_sandbox(&self, id: &SandboxId) -> Result<(), Error> {
         let path = self.path.join(id.as_str());
         match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("removing record", path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("removing record", path)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -144,7 +152,11 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, Error> {
 
 pub(crate) fn make_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("making directory", path))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::io("making directory", path))
 }
 
 fn sync(path: &Path) -> Result<(), Error> {
@@ -152,9 +164,11 @@ fn sync(path: &Path) -> Result<(), Error> {
 }
 
 fn put(folder: &Path, name: &str, record: &impl Serialize, durability: Durability) -> Result<(), Error> {
-    let failed = |reason: serde_json::Error| Error::BadRecord { path: folder.join(name), reason: reason.to_string() };
+    let failed =
+        |reason: serde_json::Error| Error::BadRecord { path: folder.join(name), reason: reason.to_string() };
     let body = serde_json::to_string(record).map_err(failed)?;
-    let text = format!("{{\"version\":{},\"checksum\":{},\"body\":{body}}}\n", latest::VERSION, checksum(&body));
+    let text =
+        format!("{{\"version\":{},\"checksum\":{},\"body\":{body}}}\n", latest::VERSION, checksum(&body));
     let dir = File::open(folder).map_err(Error::io("opening", folder))?;
     atomic::write(dir.as_fd(), name, text.as_bytes(), 0o600, durability)
         .map_err(Error::io("writing record", folder.join(name)))
@@ -177,7 +191,11 @@ fn get<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
         .map_err(Error::io("reading record", path))?;
     let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
     if envelope.version != latest::VERSION {
-        return Err(bad(format!("version {} is newer than this engine knows ({})", envelope.version, latest::VERSION)));
+        return Err(bad(format!(
+            "version {} is newer than this engine knows ({})",
+            envelope.version,
+            latest::VERSION
+        )));
     }
     if envelope.checksum != checksum(envelope.body.get()) {
         return Err(bad("its checksum does not match: the file is damaged".to_owned()));
@@ -187,7 +205,8 @@ fn get<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 
 /// FNV-1a, 64 bits: finds torn and flipped bytes; it is no protection against intent, which 0700 directories are.
 fn checksum(body: &str) -> u64 {
-    body.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    body.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl Pods {
     /// When the specification cannot be read.
     pub async fn container_details(&self, container: &Arc<Container>) -> Result<serde_json::Value, Error> {
         let (engine, container) = (Arc::clone(&self.engine), Arc::clone(container));
-        blocking(&container.id.to_string(), move || {
+        blocking(container.id.to_string(), move || {
             // The bundle goes with the pod; a container that outlives it has no specification to show.
             let spec = crate::bundle::read(&engine, &container).ok();
             Ok(serde_json::json!({
@@ -176,11 +176,11 @@ impl Engine {
 
 /// Runs blocking work on the blocking pool. The work goes on when the caller goes away.
 pub(crate) async fn blocking<T: Send + 'static>(
-    object: &str,
+    object: impl Into<String>,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let ended = tokio::task::spawn_blocking(work).await;
-    ended.unwrap_or_else(|_| Err(Error::Interrupted { object: object.to_owned() }))
+    ended.unwrap_or_else(|_| Err(Error::Interrupted { object: object.into() }))
 }
 
 fn boot_id() -> Result<String, Error> {

@@ -34,7 +34,9 @@ pub enum Error {
         count: usize,
     },
     /// The pod's name is taken by a pod that differs or is not ready.
-    #[error("pod {namespace}/{name} (uid {uid}, attempt {attempt}) exists already as {id} and is {state}: {hint}")]
+    #[error(
+        "pod {namespace}/{name} (uid {uid}, attempt {attempt}) exists already as {id} and is {state}: {hint}"
+    )]
     SandboxNameTaken {
         /// Pod name.
         name: String,
@@ -116,7 +118,9 @@ pub enum Error {
         state: &'static str,
     },
     /// The target of a shared PID namespace is not usable.
-    #[error("PID namespace target {target:?} of container {name} is not a running container of pod {sandbox}")]
+    #[error(
+        "PID namespace target {target:?} of container {name} is not a running container of pod {sandbox}"
+    )]
     BadTarget {
         /// The target as asked for.
         target: String,

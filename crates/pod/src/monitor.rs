@@ -55,8 +55,10 @@ async fn pump(engine: Arc<Engine>, sandbox: Arc<Sandbox>, mut events: Events) {
             Some(Event::Exited { id, .. }) if id == pause => {
                 tracing::info!(pod = %sandbox.id, "the pause process has ended");
             }
-            Some(Event::Exited { id, exit }) => report(&engine, &id.to_string(), exit, ExitReason::Process),
-            Some(Event::Oom { id }) => tracing::info!(container = %id, "the kernel killed a process for want of memory"),
+            Some(Event::Exited { id, exit }) => report(&engine, id.as_str(), exit, ExitReason::Process),
+            Some(Event::Oom { id }) => {
+                tracing::info!(container = %id, "the kernel killed a process for want of memory")
+            }
             Some(Event::Disconnected) | None => match replace(&engine, &sandbox).await {
                 Some(next) => events = next,
                 None => return,
@@ -121,7 +123,11 @@ fn adoption(engine: &Engine, container: &Container, pid: i32) -> Result<Adopt, E
 }
 
 /// How the monitor is told to make a container, and to treat it ever after.
-pub(crate) fn creation(engine: &Engine, container: &Container, log_path: Option<PathBuf>) -> Result<Create, Error> {
+pub(crate) fn creation(
+    engine: &Engine,
+    container: &Container,
+    log_path: Option<PathBuf>,
+) -> Result<Create, Error> {
     let handler = engine.node.handlers.get(&container.sandbox.handler)?;
     let stdin = match (container.config.stdin, container.config.stdin_once) {
         (false, _) => StdinMode::Closed,

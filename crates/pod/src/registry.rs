@@ -137,7 +137,8 @@ fn by_prefix<'a, T>(map: &'a BTreeMap<Box<str>, T>, prefix: &str) -> Found<'a, T
         return Found::One(exact);
     }
     let range = (Bound::Included(prefix), Bound::Unbounded);
-    let mut matches = map.range::<str, _>(range).take_while(|(id, _)| id.starts_with(prefix)).map(|(_, value)| value);
+    let mut matches =
+        map.range::<str, _>(range).take_while(|(id, _)| id.starts_with(prefix)).map(|(_, value)| value);
     match (matches.next(), matches.count()) {
         (None, _) => Found::None,
         (Some(one), 0) => Found::One(one),
@@ -156,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_prefix_finds_one_or_says_how_many() {
-        let map: BTreeMap<Box<str>, u8> = [("aa1".into(), 1), ("aa2".into(), 2), ("b".into(), 3), ("b1".into(), 4)].into();
+        let map: BTreeMap<Box<str>, u8> =
+            [("aa1".into(), 1), ("aa2".into(), 2), ("b".into(), 3), ("b1".into(), 4)].into();
         let show = |prefix: &str| match by_prefix(&map, prefix) {
             Found::None => "none".to_owned(),
             Found::One(value) => value.to_string(),

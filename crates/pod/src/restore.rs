@@ -38,7 +38,8 @@ pub(crate) async fn run(engine: &Arc<Engine>) -> Result<(), Error> {
     for error in bad {
         tracing::error!("{error}; it was set aside");
     }
-    let known: HashSet<ContainerId> = loaded.iter().flat_map(|one| one.containers.iter().map(|c| c.id.clone())).collect();
+    let known: HashSet<ContainerId> =
+        loaded.iter().flat_map(|one| one.containers.iter().map(|c| c.id.clone())).collect();
     let mut restores = JoinSet::new();
     for one in loaded {
         restores.spawn(pod(Arc::clone(engine), one));
@@ -92,7 +93,9 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
         namespaces: record.namespaces,
         state: state.clone(),
     });
-    if let Claim::Taken(owner) = engine.registry.claim_sandbox(&sandbox.config.metadata, || Arc::clone(&sandbox)) {
+    if let Claim::Taken(owner) =
+        engine.registry.claim_sandbox(&sandbox.config.metadata, || Arc::clone(&sandbox))
+    {
         tracing::error!(pod = %sandbox.id, "its name is taken by {}; it stays on disk only", owner.id);
         return Ok(());
     }
@@ -186,7 +189,8 @@ fn restore_container(
             cgroups_path: record.cgroups_path,
         }),
     });
-    let claim = engine.registry.claim_container(&sandbox.id, &container.config.metadata, || Arc::clone(&container));
+    let claim =
+        engine.registry.claim_container(&sandbox.id, &container.config.metadata, || Arc::clone(&container));
     if let Claim::Taken(owner) = claim {
         tracing::error!(container = %container.id, "its name is taken by {}; it is not listed", owner.id);
     }
@@ -205,14 +209,19 @@ fn restore_container(
 type Ended = Option<(ochre_types::Exit, ExitReason)>;
 
 /// The state to start from, and an exit that the monitor has seen meanwhile.
-fn state_of(record: &latest::Container, known: Option<&ochre_monitor_api::ContainerSnapshot>) -> (ContainerState, Ended) {
+fn state_of(
+    record: &latest::Container,
+    known: Option<&ochre_monitor_api::ContainerSnapshot>,
+) -> (ContainerState, Ended) {
     use ochre_monitor_api::ContainerState as Seen;
     match &record.phase {
         // Undone by `finish_container`; nobody sees it before.
         ContainerPhase::Creating => (ContainerState::Creating, None),
         ContainerPhase::Live { pid, started_at } => {
-            let started_at =
-                known.map(|known| known.started_at).filter(|at| *at != Timestamp::ZERO).unwrap_or(Timestamp::from_nanos(*started_at));
+            let started_at = known
+                .map(|known| known.started_at)
+                .filter(|at| *at != Timestamp::ZERO)
+                .unwrap_or(Timestamp::from_nanos(*started_at));
             let process = Process { pid: *pid };
             let state = if started_at == Timestamp::ZERO {
                 ContainerState::Created(process)
@@ -271,7 +280,9 @@ impl Sandbox {
         async move { sandbox.ask_stop().await }
     }
 
-    fn remove_again(self: &Arc<Self>) -> impl Future<Output = Result<(), crate::error::Shared>> + Send + use<> {
+    fn remove_again(
+        self: &Arc<Self>,
+    ) -> impl Future<Output = Result<(), crate::error::Shared>> + Send + use<> {
         let sandbox = Arc::clone(self);
         async move { sandbox.ask_remove().await }
     }

@@ -154,7 +154,8 @@ fn stats_of(engine: &Arc<Engine>, container: &Arc<Container>) -> Option<Containe
 /// Starts a measurement of the writable layer when the last one is old and none runs.
 pub(crate) fn measure_if_old(engine: &Arc<Engine>, container: &Arc<Container>, now: Timestamp) {
     let known = container.probe.layer.lock().map_or(i64::MIN, |layer| layer.timestamp.nanos());
-    if now.nanos().saturating_sub(known) < LAYER_AGE || container.probe.measuring.swap(true, Ordering::AcqRel) {
+    if now.nanos().saturating_sub(known) < LAYER_AGE || container.probe.measuring.swap(true, Ordering::AcqRel)
+    {
         return;
     }
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));

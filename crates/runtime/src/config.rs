@@ -217,6 +217,8 @@ pub enum Propagation {
 }
 
 /// A volume of a container (CRI `Mount`).
+// The booleans are CRI's, one for one.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Absolute path in the container.
@@ -289,6 +291,8 @@ pub struct Resources {
 }
 
 /// Security settings of a container (CRI `LinuxContainerSecurityContext`).
+// The booleans are CRI's, one for one.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ContainerSecurity {
     /// Everything allowed.
@@ -316,6 +320,8 @@ pub struct ContainerSecurity {
 }
 
 /// A container as asked for (CRI `ContainerConfig`).
+// The booleans are CRI's, one for one.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerConfig {
     /// Name and attempt.

@@ -19,7 +19,13 @@ pub enum Durability {
 ///
 /// # Errors
 /// Any error of the calls involved; the temporary file is removed then and the old content is untouched.
-pub fn write(dir: impl AsFd, name: &str, content: &[u8], mode: u32, durability: Durability) -> io::Result<()> {
+pub fn write(
+    dir: impl AsFd,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> io::Result<()> {
     let dir = dir.as_fd();
     let temporary = format!(".{name}.{}.{:x}.tmp", std::process::id(), unique());
     let result = write_temporary(dir, &temporary, content, mode, durability)
@@ -35,7 +41,13 @@ pub fn write(dir: impl AsFd, name: &str, content: &[u8], mode: u32, durability: 
     Ok(())
 }
 
-fn write_temporary(dir: BorrowedFd<'_>, name: &str, content: &[u8], mode: u32, durability: Durability) -> io::Result<()> {
+fn write_temporary(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode))?;
     let mut rest = content;
@@ -61,7 +73,12 @@ pub fn sync_dir(dir: impl AsFd) -> io::Result<()> {
     // A descriptor opened with O_PATH cannot be synced; open the directory again through itself.
     match rustix::fs::fsync(dir.as_fd()) {
         Err(rustix::io::Errno::BADF) => {
-            let again = rustix::fs::openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let again = rustix::fs::openat(
+                dir,
+                ".",
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             rustix::fs::fsync(again).map_err(io::Error::from)
         }
         result => result.map_err(io::Error::from),

@@ -162,7 +162,10 @@ pub fn set(effective: Capabilities, permitted: Capabilities, inheritable: Capabi
 pub fn set_ambient(ambient: Capabilities) -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     for number in ambient.numbers() {
-        rustix::thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)?;
+        rustix::thread::configure_capability_in_ambient_set(
+            CapabilitySet::from_bits_retain(1 << number),
+            true,
+        )?;
     }
     Ok(())
 }
@@ -173,7 +176,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_those_of_the_kernel() {
-        for (name_given, expected) in [("CAP_CHOWN", 0), ("cap_sys_admin", 21), ("MKNOD", 27), ("CAP_CHECKPOINT_RESTORE", 40)] {
+        for (name_given, expected) in
+            [("CAP_CHOWN", 0), ("cap_sys_admin", 21), ("MKNOD", 27), ("CAP_CHECKPOINT_RESTORE", 40)]
+        {
             assert_eq!(number(name_given), Some(expected), "{name_given}");
         }
         assert_eq!(number("CAP_NOT_YET"), None);

@@ -69,7 +69,9 @@ pub fn clone_process(options: &CloneOptions<'_>) -> io::Result<Cloned> {
     // SAFETY: `args` and the descriptor slot it points to live across the call, and the size is that of the structure.
     // Without CLONE_VM and with a zero stack the child runs on a private copy of this address space and this stack, as
     // after fork; there is no other thread (asked above), so no lock can be held for ever in the copy.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>()) };
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>())
+    };
     match i32::try_from(pid) {
         Ok(0) => Ok(Cloned::Child),
         Ok(raw) if raw > 0 => {
@@ -88,7 +90,11 @@ pub fn clone_process(options: &CloneOptions<'_>) -> io::Result<Cloned> {
 /// The error of `unshare`.
 pub fn unshare_namespaces(namespaces: ThreadNameSpaceType) -> io::Result<()> {
     // SAFETY: no pointers; only CLONE_NEW* bits can be in the type, none of which affects memory or descriptors.
-    if unsafe { libc::unshare(namespaces.bits() as libc::c_int) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::unshare(namespaces.bits() as libc::c_int) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,9 @@ pub fn default_signals() {
     for number in 1..=64 {
         // SAFETY: the kernel reads the structure, which lives across the call, and 8 is the size of its mask. SIG_DFL
         // installs no handler, so no code of this process can be run by it. SIGKILL and SIGSTOP give an error.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null_mut::<usize>(), 8) };
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null_mut::<usize>(), 8)
+        };
     }
     // SAFETY: `sigset_t` is plain memory that `sigemptyset` fills; the kernel only reads it.
     unsafe {

@@ -51,7 +51,11 @@ impl Root {
 
     fn open_with(&self, path: &Path, flags: OFlags, mode: u32, resolve: ResolveFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let mode = if flags.intersects(OFlags::CREATE | OFlags::TMPFILE) { Mode::from_raw_mode(mode) } else { Mode::empty() };
+        let mode = if flags.intersects(OFlags::CREATE | OFlags::TMPFILE) {
+            Mode::from_raw_mode(mode)
+        } else {
+            Mode::empty()
+        };
         loop {
             let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
             match rustix::fs::openat2(&self.dir, path, flags | OFlags::CLOEXEC, mode, resolve) {

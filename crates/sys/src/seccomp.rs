@@ -112,7 +112,8 @@ struct IdAttributes {
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i64> {
     // SAFETY: private to this file and called only with the `repr(C)` structures above, each a prefix of
     // `union bpf_attr` for its command; the structure and everything it points to outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -183,7 +184,11 @@ pub fn device_programs(group: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     };
     bpf(BPF_PROG_QUERY, &mut attributes)?;
     let found = ids.iter().take(attributes.count as usize);
-    found.map(|id| new_fd(bpf(BPF_PROG_GET_FD_BY_ID, &mut IdAttributes { id: *id, ..IdAttributes::default() })?)).collect()
+    found
+        .map(|id| {
+            new_fd(bpf(BPF_PROG_GET_FD_BY_ID, &mut IdAttributes { id: *id, ..IdAttributes::default() })?)
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ impl Engine {
             "--cni-config-dir".into(),
             path("cni"),
         ];
-        let mut engine = Self { program: program.to_owned(), directory: directory.to_owned(), arguments, child: None };
+        let mut engine =
+            Self { program: program.to_owned(), directory: directory.to_owned(), arguments, child: None };
         engine.start_again()?;
         Ok(engine)
     }

@@ -49,10 +49,13 @@ fn processes(directory: &Path) -> Vec<(i32, String)> {
     let own = std::process::id();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let names = line.windows(needle.len()).any(|window| window == needle) && is_ours(&line);
-        let rooted = std::fs::read_link(entry.path().join("root")).is_ok_and(|root| root.starts_with(directory));
+        let rooted =
+            std::fs::read_link(entry.path().join("root")).is_ok_and(|root| root.starts_with(directory));
         if (names || rooted) && u32::try_from(pid) != Ok(own) {
             found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
         }

@@ -47,7 +47,10 @@ pub struct InvalidDigest {
 impl Digest {
     /// A SHA-256 digest from its 32 bytes.
     pub fn sha256(bytes: &[u8; 32]) -> Self {
-        Self { algorithm: Algorithm::Sha256, hex: bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into() }
+        Self {
+            algorithm: Algorithm::Sha256,
+            hex: bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into(),
+        }
     }
 
     /// Which algorithm.
@@ -72,7 +75,8 @@ impl FromStr for Digest {
             "sha512" => Algorithm::Sha512,
             _ => return Err(refused()),
         };
-        if hex.len() != algorithm.hex_length() || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if hex.len() != algorithm.hex_length() || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return Err(refused());
         }
         Ok(Self { algorithm, hex: hex.into() })

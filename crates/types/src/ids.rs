@@ -133,7 +133,9 @@ mod tests {
     fn only_64_lower_case_hexadecimal_characters_are_an_id() {
         let good = "0123456789abcdef".repeat(4);
         assert_eq!(good.parse::<SandboxId>().unwrap().as_str(), good);
-        for bad in ["", "abc", &good[1..], &good.to_uppercase(), &format!("{good}0"), &format!("../{}", &good[3..])] {
+        for bad in
+            ["", "abc", &good[1..], &good.to_uppercase(), &format!("{good}0"), &format!("../{}", &good[3..])]
+        {
             assert!(bad.parse::<ContainerId>().is_err(), "{bad}");
         }
     }

@@ -19,7 +19,12 @@ fn pod() -> api::PodSandboxConfig {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("bench-{}-{number}", std::process::id());
     api::PodSandboxConfig {
-        metadata: Some(api::PodSandboxMetadata { uid: name.clone(), name, namespace: "bench".into(), attempt: 0 }),
+        metadata: Some(api::PodSandboxMetadata {
+            uid: name.clone(),
+            name,
+            namespace: "bench".into(),
+            attempt: 0,
+        }),
         linux: Some(api::LinuxPodSandboxConfig {
             security_context: Some(api::LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces()),
@@ -100,7 +105,11 @@ async fn down(client: &mut Client, up: Up, note: &mut impl FnMut(&str, Duration)
 }
 
 /// Every RPC of a life, one life at a time, the engines in turns.
-pub(super) async fn latencies(engines: &[Engine], arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+pub(super) async fn latencies(
+    engines: &[Engine],
+    arguments: &Arguments,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut clients = Vec::new();
     for engine in engines {
         let mut client = Client::connect(&engine.socket).await?;
@@ -111,7 +120,8 @@ pub(super) async fn latencies(engines: &[Engine], arguments: &Arguments, report:
     }
     for _ in 0..arguments.lives {
         for (column, client) in clients.iter_mut().enumerate() {
-            let alive = up(client, &arguments.image, &mut |row, time| report.sample(row, column, time)).await?;
+            let alive =
+                up(client, &arguments.image, &mut |row, time| report.sample(row, column, time)).await?;
             exec(client, &alive.container, column, report).await?;
             down(client, alive, &mut |row, time| report.sample(row, column, time)).await?;
         }
@@ -119,11 +129,19 @@ pub(super) async fn latencies(engines: &[Engine], arguments: &Arguments, report:
     Ok(())
 }
 
-async fn exec(client: &mut Client, container: &str, column: usize, report: &mut Report) -> anyhow::Result<()> {
+async fn exec(
+    client: &mut Client,
+    container: &str,
+    column: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     for _ in 0..3 {
         let began = Instant::now();
-        let request =
-            api::ExecSyncRequest { container_id: container.into(), cmd: vec!["/bin/true".into()], timeout: 10 };
+        let request = api::ExecSyncRequest {
+            container_id: container.into(),
+            cmd: vec!["/bin/true".into()],
+            timeout: 10,
+        };
         let answer = client.runtime.exec_sync(request).await?.into_inner();
         anyhow::ensure!(answer.exit_code == 0, "exec failed: {}", String::from_utf8_lossy(&answer.stderr));
         report.sample("ExecSync true", column, began.elapsed());

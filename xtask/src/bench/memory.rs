@@ -29,7 +29,9 @@ fn field(pid: i32, file: &str, name: &str) -> Option<f64> {
 pub(crate) fn daemon_rss(engine: &Engine) -> anyhow::Result<f64> {
     let Some(name) = engine.processes.first() else { bail!("engine {} names no process", engine.name) };
     let pids = processes(name);
-    let [pid] = pids.as_slice() else { bail!("{} processes are called {name}, one was expected", pids.len()) };
+    let [pid] = pids.as_slice() else {
+        bail!("{} processes are called {name}, one was expected", pids.len())
+    };
     field(*pid, "status", "VmRSS").context("no VmRSS")
 }
 

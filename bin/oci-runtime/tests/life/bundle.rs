@@ -151,11 +151,16 @@ impl Bundle {
         (output.status.code().unwrap(), text)
     }
 
+    /// A parent of its own, since parents are made and never removed by a runtime.
+    fn parent_group(&self) -> String {
+        format!("ochre-life-{}", self.id)
+    }
+
     /// Directories of the container's control groups that exist.
     pub(crate) fn groups(&self) -> Vec<PathBuf> {
-        let mut found = vec![PathBuf::from("/sys/fs/cgroup").join("ochre-life").join(&self.id)];
+        let mut found = vec![PathBuf::from("/sys/fs/cgroup").join(self.parent_group()).join("group")];
         for entry in fs::read_dir("/sys/fs/cgroup").unwrap() {
-            found.push(entry.unwrap().path().join("ochre-life").join(&self.id));
+            found.push(entry.unwrap().path().join(self.parent_group()).join("group"));
         }
         found.retain(|path| path.exists());
         found
@@ -163,9 +168,9 @@ impl Bundle {
 
     /// A file of a controller's group, wherever the machine has it.
     pub(crate) fn group_file(&self, controller: &str, v1: &str, v2: &str) -> String {
-        let unified = PathBuf::from("/sys/fs/cgroup/ochre-life").join(&self.id).join(v2);
+        let unified = PathBuf::from("/sys/fs/cgroup").join(self.parent_group()).join("group").join(v2);
         let separate =
-            PathBuf::from("/sys/fs/cgroup").join(controller).join("ochre-life").join(&self.id).join(v1);
+            PathBuf::from("/sys/fs/cgroup").join(controller).join(self.parent_group()).join("group").join(v1);
         let path = if unified.exists() { unified } else { separate };
         fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -193,6 +198,10 @@ impl Drop for Bundle {
         if self.pid > 0 && self.streams.is_some() && !std::thread::panicking() {
             wait_for(self.pid);
         }
+        for entry in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            drop(fs::remove_dir(entry.path().join(self.parent_group())));
+        }
+        drop(fs::remove_dir(Path::new("/sys/fs/cgroup").join(self.parent_group())));
     }
 }
 
@@ -243,7 +252,7 @@ fn default_config(id: &str, script: &str) -> Value {
                 "options": ["nosuid", "noexec", "nodev", "ro"]}
         ],
         "linux": {
-            "cgroupsPath": format!("/ochre-life/{id}"),
+            "cgroupsPath": format!("/ochre-life-{id}/group"),
             "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
                 {"type": "cgroup"}],
             "maskedPaths": ["/proc/keys", "/proc/acpi", "/sys/firmware"],

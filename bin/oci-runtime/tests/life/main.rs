@@ -2,6 +2,9 @@
 //!
 //! Every test has its own state directory, bundle, and control group, all removed when it ends, also by a panic.
 
+// The helpers of the tests are not marked as tests themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod bundle;
 
 mod hostile;

@@ -78,7 +78,8 @@ pub(crate) async fn list(
     service: &Service,
     request: api::ListContainersRequest,
 ) -> Result<api::ListContainersResponse, Failure> {
-    let api::ContainerFilter { id, state, pod_sandbox_id, label_selector } = request.filter.unwrap_or_default();
+    let api::ContainerFilter { id, state, pod_sandbox_id, label_selector } =
+        request.filter.unwrap_or_default();
     let mut containers = match candidates(service, &id, &pod_sandbox_id)? {
         Some(containers) => containers,
         None => return Ok(api::ListContainersResponse { containers: Vec::new() }),

@@ -12,7 +12,10 @@ fn reference(image: Option<api::ImageSpec>) -> Result<String, Failure> {
     image.map(|spec| spec.image).filter(|name| !name.is_empty()).ok_or(Failure::Missing { field: "image" })
 }
 
-pub(crate) async fn list(service: &Service, request: api::ListImagesRequest) -> Result<api::ListImagesResponse, Failure> {
+pub(crate) async fn list(
+    service: &Service,
+    request: api::ListImagesRequest,
+) -> Result<api::ListImagesResponse, Failure> {
     let wanted = request.filter.and_then(|filter| filter.image).map(|spec| spec.image).unwrap_or_default();
     let images = match wanted.as_str() {
         "" => service.images.list().await?,
@@ -37,7 +40,10 @@ pub(crate) async fn status(
     Ok(api::ImageStatusResponse { image: Some(translate::image::summary(&image)), info })
 }
 
-pub(crate) async fn pull(service: &Service, request: api::PullImageRequest) -> Result<api::PullImageResponse, Failure> {
+pub(crate) async fn pull(
+    service: &Service,
+    request: api::PullImageRequest,
+) -> Result<api::PullImageResponse, Failure> {
     let api::PullImageRequest { image, auth, sandbox_config } = request;
     let namespace = sandbox_config.and_then(|config| config.metadata).map(|metadata| metadata.namespace);
     let id = service
@@ -67,7 +73,13 @@ pub(crate) async fn remove(
     Ok(api::RemoveImageResponse {})
 }
 
-pub(crate) async fn fs_info(service: &Service, _: api::ImageFsInfoRequest) -> Result<api::ImageFsInfoResponse, Failure> {
+pub(crate) async fn fs_info(
+    service: &Service,
+    _: api::ImageFsInfoRequest,
+) -> Result<api::ImageFsInfoResponse, Failure> {
     let usage = translate::image::filesystem(&service.images.usage());
-    Ok(api::ImageFsInfoResponse { image_filesystems: vec![usage.clone()], container_filesystems: vec![usage] })
+    Ok(api::ImageFsInfoResponse {
+        image_filesystems: vec![usage.clone()],
+        container_filesystems: vec![usage],
+    })
 }

@@ -9,7 +9,10 @@ use crate::service::Service;
 /// What CRI-O answers as well; clients only check that it is there.
 const KUBELET_API_VERSION: &str = "0.1.0";
 
-pub(crate) async fn version(service: &Service, _: api::VersionRequest) -> Result<api::VersionResponse, Failure> {
+pub(crate) async fn version(
+    service: &Service,
+    _: api::VersionRequest,
+) -> Result<api::VersionResponse, Failure> {
     Ok(api::VersionResponse {
         version: KUBELET_API_VERSION.to_owned(),
         runtime_name: "ochre".to_owned(),
@@ -18,18 +21,34 @@ pub(crate) async fn version(service: &Service, _: api::VersionRequest) -> Result
     })
 }
 
-pub(crate) async fn status(service: &Service, request: api::StatusRequest) -> Result<api::StatusResponse, Failure> {
+pub(crate) async fn status(
+    service: &Service,
+    request: api::StatusRequest,
+) -> Result<api::StatusResponse, Failure> {
     let node = service.pods.node();
     let ready = |kind: &str, failure: Option<(&str, String)>| {
         let (reason, message) = failure.unwrap_or_default();
-        api::RuntimeCondition { r#type: kind.to_owned(), status: reason.is_empty(), reason: reason.to_owned(), message }
+        api::RuntimeCondition {
+            r#type: kind.to_owned(),
+            status: reason.is_empty(),
+            reason: reason.to_owned(),
+            message,
+        }
     };
     let network = node.network.status().err();
-    let network = network.map(|down| ("NetworkPluginNotReady", format!("the pod network is not ready: {}", down.reason)));
+    let network = network
+        .map(|down| ("NetworkPluginNotReady", format!("the pod network is not ready: {}", down.reason)));
     // The default handler has answered at start; a binary that went away since makes every pod fail.
     let default = node.handlers.default_handler();
     let runtime = std::fs::symlink_metadata(&default.path).err().map(|error| {
-        ("RuntimeNotReady", format!("the OCI runtime {} of handler {} is gone: {error}", default.path.display(), default.name))
+        (
+            "RuntimeNotReady",
+            format!(
+                "the OCI runtime {} of handler {} is gone: {error}",
+                default.path.display(),
+                default.name
+            ),
+        )
     });
     let mut info = std::collections::BTreeMap::new();
     if request.verbose {
@@ -73,7 +92,9 @@ pub(crate) async fn runtime_config(
         ochre_runtime::cgroup::Driver::Systemd => api::CgroupDriver::Systemd,
         ochre_runtime::cgroup::Driver::Cgroupfs => api::CgroupDriver::Cgroupfs,
     };
-    Ok(api::RuntimeConfigResponse { linux: Some(api::LinuxRuntimeConfiguration { cgroup_driver: driver as i32 }) })
+    Ok(api::RuntimeConfigResponse {
+        linux: Some(api::LinuxRuntimeConfiguration { cgroup_driver: driver as i32 }),
+    })
 }
 
 /// The pod CIDR is for kubenet, which is gone; CRI-O accepts and ignores it, and so does every engine with CNI.

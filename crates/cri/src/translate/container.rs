@@ -39,7 +39,8 @@ pub(crate) fn config(config: api::ContainerConfig) -> Result<ContainerConfig, Fa
             return Err(Failure::invalid(field, format!("list of {count}"), "at most 10000 entries"));
         }
     }
-    let image = image.filter(|image| !image.image.is_empty()).ok_or(Failure::Missing { field: "config.image" })?;
+    let image =
+        image.filter(|image| !image.image.is_empty()).ok_or(Failure::Missing { field: "config.image" })?;
     let api::LinuxContainerConfig { resources: limits, security_context } = linux.unwrap_or_default();
     unsupported("CDI_devices", !cdi_devices.is_empty())?;
     Ok(ContainerConfig {
@@ -66,7 +67,8 @@ pub(crate) fn config(config: api::ContainerConfig) -> Result<ContainerConfig, Fa
 }
 
 fn metadata(metadata: Option<api::ContainerMetadata>) -> Result<ContainerMetadata, Failure> {
-    let api::ContainerMetadata { name, attempt } = metadata.ok_or(Failure::Missing { field: "config.metadata" })?;
+    let api::ContainerMetadata { name, attempt } =
+        metadata.ok_or(Failure::Missing { field: "config.metadata" })?;
     if name.is_empty() {
         return Err(Failure::Missing { field: "config.metadata.name" });
     }
@@ -98,7 +100,11 @@ fn mount(mount: api::Mount) -> Result<Mount, Failure> {
         Ok(api::MountPropagation::PropagationHostToContainer) => Propagation::HostToContainer,
         Ok(api::MountPropagation::PropagationBidirectional) => Propagation::Bidirectional,
         Err(_) => {
-            return Err(Failure::invalid("mount propagation", propagation, "private (0), slave (1) or shared (2)"));
+            return Err(Failure::invalid(
+                "mount propagation",
+                propagation,
+                "private (0), slave (1) or shared (2)",
+            ));
         }
     };
     Ok(Mount {
@@ -131,7 +137,10 @@ pub(crate) fn mount_to_api(mount: &Mount) -> api::Mount {
         uid_mappings: security::id_mappings_to_api(&mount.uid_mappings),
         gid_mappings: security::id_mappings_to_api(&mount.gid_mappings),
         recursive_read_only: mount.recursive_readonly,
-        image: mount.image.as_ref().map(|image| api::ImageSpec { image: image.clone(), ..Default::default() }),
+        image: mount
+            .image
+            .as_ref()
+            .map(|image| api::ImageSpec { image: image.clone(), ..Default::default() }),
         image_sub_path: mount.image_sub_path.clone(),
         mount_options: Vec::new(),
     }
@@ -154,7 +163,9 @@ mod tests {
         assert!(config(request()).is_ok());
         assert!(config(api::ContainerConfig { metadata: None, ..request() }).is_err());
         assert!(config(api::ContainerConfig { image: None, ..request() }).is_err());
-        assert!(config(api::ContainerConfig { image: Some(api::ImageSpec::default()), ..request() }).is_err());
+        assert!(
+            config(api::ContainerConfig { image: Some(api::ImageSpec::default()), ..request() }).is_err()
+        );
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub(crate) fn verbose(image: &ImageSummary) -> String {
 pub(crate) fn filesystem(usage: &FsUsage) -> api::FilesystemUsage {
     api::FilesystemUsage {
         timestamp: usage.timestamp.nanos(),
-        fs_id: Some(api::FilesystemIdentifier { mountpoint: usage.mountpoint.to_string_lossy().into_owned() }),
+        fs_id: Some(api::FilesystemIdentifier {
+            mountpoint: usage.mountpoint.to_string_lossy().into_owned(),
+        }),
         used_bytes: Some(api::UInt64Value { value: usage.bytes }),
         inodes_used: Some(api::UInt64Value { value: usage.inodes }),
     }

@@ -35,7 +35,11 @@ pub(crate) fn from_api(resources: api::LinuxContainerResources) -> Result<Resour
         }
     }
     if !(-1000..=1000).contains(&oom_score_adj) {
-        return Err(Failure::invalid("oom_score_adj", oom_score_adj, "from -1000 to 1000 (proc_pid_oom_score_adj(5))"));
+        return Err(Failure::invalid(
+            "oom_score_adj",
+            oom_score_adj,
+            "from -1000 to 1000 (proc_pid_oom_score_adj(5))",
+        ));
     }
     for (field, list) in [("cpuset_cpus", &cpuset_cpus), ("cpuset_mems", &cpuset_mems)] {
         if !list.bytes().all(|b| b.is_ascii_digit() || b == b',' || b == b'-') || list.len() > 4096 {

@@ -43,7 +43,10 @@ pub(crate) fn config(config: api::PodSandboxConfig, handler: String) -> Result<S
         hostname,
         log_directory,
         dns: dns_config.map(dns).transpose()?,
-        port_mappings: port_mappings.into_iter().filter_map(|m| port_mapping(m).transpose()).collect::<Result<_, _>>()?,
+        port_mappings: port_mappings
+            .into_iter()
+            .filter_map(|m| port_mapping(m).transpose())
+            .collect::<Result<_, _>>()?,
         labels,
         annotations,
         cgroup_parent: linux.cgroup_parent,
@@ -67,7 +70,8 @@ fn metadata(metadata: Option<api::PodSandboxMetadata>) -> Result<SandboxMetadata
 // The deprecated texts still come from older kubelets.
 #[allow(deprecated)]
 fn linux_part(linux: api::LinuxPodSandboxConfig) -> Result<Linux, Failure> {
-    let api::LinuxPodSandboxConfig { cgroup_parent, security_context, sysctls, overhead, resources: sum } = linux;
+    let api::LinuxPodSandboxConfig { cgroup_parent, security_context, sysctls, overhead, resources: sum } =
+        linux;
     let api::LinuxSandboxSecurityContext {
         namespace_options,
         selinux_options,
@@ -112,7 +116,11 @@ fn dns(config: api::DnsConfig) -> Result<DnsConfig, Failure> {
         for value in values {
             // One value is one word of resolv.conf; a newline would add lines of the caller's choice.
             if value.len() > 1024 || value.contains(|c: char| c.is_whitespace() || c.is_control()) {
-                return Err(Failure::invalid(field, format!("{value:?}"), "one word of at most 1024 characters"));
+                return Err(Failure::invalid(
+                    field,
+                    format!("{value:?}"),
+                    "one word of at most 1024 characters",
+                ));
             }
         }
     }
@@ -133,14 +141,18 @@ fn port_mapping(mapping: api::PortMapping) -> Result<Option<PortMapping>, Failur
         Ok(api::Protocol::Tcp) => Protocol::Tcp,
         Ok(api::Protocol::Udp) => Protocol::Udp,
         Ok(api::Protocol::Sctp) => Protocol::Sctp,
-        Err(_) => return Err(Failure::invalid("port mapping protocol", protocol, "TCP (0), UDP (1) or SCTP (2)")),
+        Err(_) => {
+            return Err(Failure::invalid("port mapping protocol", protocol, "TCP (0), UDP (1) or SCTP (2)"));
+        }
     };
     let host_ip = match host_ip.as_str() {
         "" => None,
         text => match text.parse::<std::net::IpAddr>() {
             Ok(address) if address.is_unspecified() => None,
             Ok(address) => Some(address),
-            Err(_) => return Err(Failure::invalid("host_ip", format!("{host_ip:?}"), "an IPv4 or IPv6 address")),
+            Err(_) => {
+                return Err(Failure::invalid("host_ip", format!("{host_ip:?}"), "an IPv4 or IPv6 address"));
+            }
         },
     };
     Ok(Some(PortMapping {
@@ -180,15 +192,20 @@ mod tests {
         for (container_port, host_port, host_ip) in
             [(80, 65536, ""), (80, -1, ""), (0, 80, ""), (70000, 80, ""), (80, 80, "localhost")]
         {
-            assert!(with(container_port, host_port, host_ip).is_err(), "{container_port} {host_port} {host_ip}");
+            assert!(
+                with(container_port, host_port, host_ip).is_err(),
+                "{container_port} {host_port} {host_ip}"
+            );
         }
     }
 
     #[test]
     fn a_dns_value_cannot_add_lines_to_resolv_conf() {
         let mut pod = request();
-        pod.dns_config =
-            Some(api::DnsConfig { servers: vec!["1.1.1.1\nnameserver 6.6.6.6".into()], ..Default::default() });
+        pod.dns_config = Some(api::DnsConfig {
+            servers: vec!["1.1.1.1\nnameserver 6.6.6.6".into()],
+            ..Default::default()
+        });
         assert!(config(pod, String::new()).is_err());
     }
 

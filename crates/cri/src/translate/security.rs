@@ -2,8 +2,8 @@
 
 use ochre_cri_api as api;
 use ochre_pod::config::{
-    Capabilities, ContainerSecurity, GroupsPolicy, IdMapping, NamespaceMode, NamespaceOptions, RunAs, SecurityProfile,
-    SelinuxLabel, UserNamespace,
+    Capabilities, ContainerSecurity, GroupsPolicy, IdMapping, NamespaceMode, NamespaceOptions, RunAs,
+    SecurityProfile, SelinuxLabel, UserNamespace,
 };
 
 use crate::failure::Failure;
@@ -42,7 +42,11 @@ pub(crate) fn namespaces(options: Option<api::NamespaceOption>) -> Result<Namesp
 
 fn user_namespace(options: api::UserNamespace) -> Result<UserNamespace, Failure> {
     let api::UserNamespace { mode: value, uids, gids } = options;
-    Ok(UserNamespace { mode: mode("user namespace mode", value)?, uids: id_mappings(uids), gids: id_mappings(gids) })
+    Ok(UserNamespace {
+        mode: mode("user namespace mode", value)?,
+        uids: id_mappings(uids),
+        gids: id_mappings(gids),
+    })
 }
 
 pub(crate) fn id_mappings(mappings: Vec<api::IdMapping>) -> Vec<IdMapping> {
@@ -75,8 +79,12 @@ pub(crate) fn namespaces_to_api(options: &NamespaceOptions) -> api::NamespaceOpt
 }
 
 pub(crate) fn selinux(options: Option<api::SeLinuxOption>) -> Option<SelinuxLabel> {
-    options
-        .map(|api::SeLinuxOption { user, role, r#type, level }| SelinuxLabel { user, role, kind: r#type, level })
+    options.map(|api::SeLinuxOption { user, role, r#type, level }| SelinuxLabel {
+        user,
+        role,
+        kind: r#type,
+        level,
+    })
 }
 
 /// The structured profile, or the deprecated text where only that is given.
@@ -93,7 +101,9 @@ pub(crate) fn profile(
             "unconfined" => Ok(Some(SecurityProfile::Unconfined)),
             text => match text.strip_prefix("localhost/") {
                 Some(name) => localhost(field, name).map(Some),
-                None => Err(Failure::invalid(field, text, "runtime/default, unconfined or localhost/<profile>")),
+                None => {
+                    Err(Failure::invalid(field, text, "runtime/default, unconfined or localhost/<profile>"))
+                }
             },
         };
     };
@@ -103,7 +113,9 @@ pub(crate) fn profile(
         Ok(ProfileType::Localhost) => {
             localhost(field, localhost_ref.strip_prefix("localhost/").unwrap_or(&localhost_ref)).map(Some)
         }
-        Err(_) => Err(Failure::invalid(field, profile_type, "RuntimeDefault (0), Unconfined (1) or Localhost (2)")),
+        Err(_) => {
+            Err(Failure::invalid(field, profile_type, "RuntimeDefault (0), Unconfined (1) or Localhost (2)"))
+        }
     }
 }
 
@@ -136,7 +148,11 @@ pub(crate) fn run_as(identity: Identity) -> Result<RunAs, Failure> {
     let user = identity.user.map(|value| value.value);
     let group = identity.group.map(|value| value.value);
     if group.is_some() && user.is_none() && identity.username.is_empty() {
-        return Err(Failure::invalid("run_as_group", group.unwrap_or_default(), "it needs run_as_user or run_as_username"));
+        return Err(Failure::invalid(
+            "run_as_group",
+            group.unwrap_or_default(),
+            "it needs run_as_user or run_as_username",
+        ));
     }
     if user.is_some() && !identity.username.is_empty() {
         return Err(Failure::invalid("run_as_username", identity.username, "it excludes run_as_user"));
@@ -210,7 +226,8 @@ mod tests {
         assert!(profile("seccomp profile", Some(empty), "").is_err());
         assert!(profile("seccomp profile", None, "localhost/").is_err());
         assert_eq!(profile("seccomp profile", None, "").unwrap(), None);
-        let default = profile("seccomp profile", Some(api::SecurityProfile::default()), "unconfined").unwrap();
+        let default =
+            profile("seccomp profile", Some(api::SecurityProfile::default()), "unconfined").unwrap();
         assert_eq!(default, Some(SecurityProfile::RuntimeDefault), "the structured field wins");
     }
 
@@ -230,7 +247,8 @@ mod tests {
 
     #[test]
     fn namespace_options_come_back_as_they_were_given() {
-        let given = api::NamespaceOption { network: 2, pid: 3, ipc: 0, target_id: "x".into(), userns_options: None };
+        let given =
+            api::NamespaceOption { network: 2, pid: 3, ipc: 0, target_id: "x".into(), userns_options: None };
         assert_eq!(namespaces_to_api(&namespaces(Some(given.clone())).unwrap()), given);
         assert!(namespaces(Some(api::NamespaceOption { pid: 4, ..Default::default() })).is_err());
     }

@@ -25,7 +25,11 @@ fn pressure(pressure: Option<&Pressure>) -> Option<api::PsiStats> {
 }
 
 /// One container; without numbers when it does not run.
-pub(crate) fn container(container: &Container, stats: Option<&ContainerStats>, filesystem: &FsUsage) -> api::ContainerStats {
+pub(crate) fn container(
+    container: &Container,
+    stats: Option<&ContainerStats>,
+    filesystem: &FsUsage,
+) -> api::ContainerStats {
     let attributes = api::ContainerAttributes {
         id: container.id.to_string(),
         metadata: Some(container_metadata(container)),
@@ -43,7 +47,9 @@ pub(crate) fn container(container: &Container, stats: Option<&ContainerStats>, f
         memory: Some(self::memory(stats)),
         writable_layer: stats.layer.map(|layer| api::FilesystemUsage {
             timestamp: layer.timestamp.nanos(),
-            fs_id: Some(api::FilesystemIdentifier { mountpoint: filesystem.mountpoint.to_string_lossy().into_owned() }),
+            fs_id: Some(api::FilesystemIdentifier {
+                mountpoint: filesystem.mountpoint.to_string_lossy().into_owned(),
+            }),
             used_bytes: number(layer.bytes),
             inodes_used: number(layer.inodes),
         }),
@@ -52,11 +58,7 @@ pub(crate) fn container(container: &Container, stats: Option<&ContainerStats>, f
             swap_available_bytes: memory.swap_limit.and_then(|limit| number(limit.saturating_sub(used))),
             swap_usage_bytes: number(used),
         }),
-        io: stats
-            .cgroup
-            .io_pressure
-            .as_ref()
-            .map(|io| api::IoUsage { timestamp, psi: pressure(Some(io)) }),
+        io: stats.cgroup.io_pressure.as_ref().map(|io| api::IoUsage { timestamp, psi: pressure(Some(io)) }),
     }
 }
 
@@ -96,7 +98,8 @@ fn interface(stats: &InterfaceStats) -> api::NetworkInterfaceUsage {
 /// One pod: the sum of its containers, its interfaces, and the containers themselves.
 pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUsage) -> api::PodSandboxStats {
     let timestamp = stats.timestamp.nanos();
-    let sum = |of: fn(&ContainerStats) -> u64| stats.containers.iter().map(|(_, stats)| of(stats)).sum::<u64>();
+    let sum =
+        |of: fn(&ContainerStats) -> u64| stats.containers.iter().map(|(_, stats)| of(stats)).sum::<u64>();
     let mut interfaces: Vec<_> = stats.interfaces.iter().filter(|i| i.name != "lo").map(interface).collect();
     let default_interface = interfaces.iter().position(|i| i.name == "eth0").map(|at| interfaces.remove(at));
     let rows: Vec<_> = stats
@@ -129,7 +132,10 @@ pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUs
                 psi: None,
             }),
             network: Some(api::NetworkUsage { timestamp, default_interface, interfaces }),
-            process: Some(api::ProcessUsage { timestamp, process_count: number(sum(|s| s.cgroup.pids.current)) }),
+            process: Some(api::ProcessUsage {
+                timestamp,
+                process_count: number(sum(|s| s.cgroup.pids.current)),
+            }),
             containers: rows,
             io: None,
         }),

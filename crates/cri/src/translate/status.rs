@@ -17,8 +17,11 @@ pub(crate) fn sandbox_metadata(config: &SandboxConfig) -> api::PodSandboxMetadat
 }
 
 fn sandbox_state(sandbox: &Sandbox) -> i32 {
-    let state =
-        if sandbox.is_ready() { api::PodSandboxState::SandboxReady } else { api::PodSandboxState::SandboxNotready };
+    let state = if sandbox.is_ready() {
+        api::PodSandboxState::SandboxReady
+    } else {
+        api::PodSandboxState::SandboxNotready
+    };
     state as i32
 }
 
@@ -37,7 +40,8 @@ pub(crate) fn sandbox_row(sandbox: &Sandbox) -> api::PodSandbox {
 
 /// PodSandboxStatus.
 pub(crate) fn sandbox(sandbox: &Sandbox) -> api::PodSandboxStatus {
-    let ips: Vec<String> = sandbox.state().live().map(|l| l.ips.iter().map(ToString::to_string).collect()).unwrap_or_default();
+    let ips: Vec<String> =
+        sandbox.state().live().map(|l| l.ips.iter().map(ToString::to_string).collect()).unwrap_or_default();
     let mut ips = ips.into_iter();
     api::PodSandboxStatus {
         id: sandbox.id.to_string(),
@@ -49,7 +53,9 @@ pub(crate) fn sandbox(sandbox: &Sandbox) -> api::PodSandboxStatus {
             additional_ips: ips.map(|ip| api::PodIp { ip }).collect(),
         }),
         linux: Some(api::LinuxPodSandboxStatus {
-            namespaces: Some(api::Namespace { options: Some(security::namespaces_to_api(&sandbox.config.namespaces)) }),
+            namespaces: Some(api::Namespace {
+                options: Some(security::namespaces_to_api(&sandbox.config.namespaces)),
+            }),
         }),
         labels: sandbox.config.labels.clone(),
         annotations: sandbox.config.annotations.clone(),
@@ -72,7 +78,9 @@ pub(crate) fn container_state(state: &ContainerState) -> api::ContainerState {
         ContainerState::Running { .. } => api::ContainerState::ContainerRunning,
         ContainerState::Stopping { .. } if state.is_running() => api::ContainerState::ContainerRunning,
         ContainerState::Stopping { .. } => api::ContainerState::ContainerCreated,
-        ContainerState::Exited { .. } | ContainerState::Removing { .. } => api::ContainerState::ContainerExited,
+        ContainerState::Exited { .. } | ContainerState::Removing { .. } => {
+            api::ContainerState::ContainerExited
+        }
     }
 }
 
@@ -122,10 +130,13 @@ fn end(state: &ContainerState) -> End {
         ContainerState::Running { started_at, .. } | ContainerState::Stopping { started_at, .. } => {
             running(started_at.nanos())
         }
-        ContainerState::Exited { started_at, exit, reason } | ContainerState::Removing { started_at, exit, reason } => {
+        ContainerState::Exited { started_at, exit, reason }
+        | ContainerState::Removing { started_at, exit, reason } => {
             let (reason, message) = match reason {
                 ExitReason::StartFailed(text) => ("StartError", text.clone()),
-                ExitReason::Lost => ("Error", "the node or the monitor restarted; nobody saw the exit code".to_owned()),
+                ExitReason::Lost => {
+                    ("Error", "the node or the monitor restarted; nobody saw the exit code".to_owned())
+                }
                 ExitReason::Process if exit.oom_killed => ("OOMKilled", String::new()),
                 ExitReason::Process if exit.code == 0 => ("Completed", String::new()),
                 ExitReason::Process => ("Error", String::new()),
@@ -206,6 +217,8 @@ mod tests {
         let labels = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())].into();
         let one = [("a".to_owned(), "1".to_owned())].into();
         let other = [("a".to_owned(), "2".to_owned())].into();
-        assert!(selected(&labels, &one) && !selected(&labels, &other) && selected(&labels, &Default::default()));
+        assert!(
+            selected(&labels, &one) && !selected(&labels, &other) && selected(&labels, &Default::default())
+        );
     }
 }

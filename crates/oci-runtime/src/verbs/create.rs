@@ -87,8 +87,9 @@ impl Making<'_> {
                 .any(|mount| mount.kind.as_deref().is_some_and(|kind| kind.starts_with("cgroup")))
             && spec.linux.namespace(NamespaceKind::Cgroup).is_none()
         {
-            // Its directory would have to be opened before it exists.
-            return Err(cgroup::CgroupError::NotAScope { path: scope.scope.clone() }.into());
+            // The container is shown its group as a copy of a mount, for which the directory must exist; systemd
+            // takes over one that does.
+            Groups::create(&hierarchies, &scope.directory(), Some(scope.scope.clone()))?;
         }
         let (bundle, rootfs) = (&self.container.record.bundle, self.container.record.rootfs.clone());
         let prepared = rootfs::prepare(spec, bundle, rootfs, &hierarchies, &prepared_groups)?;

@@ -26,11 +26,21 @@ const MARK: &str = "ochre";
 pub(super) fn check(config: &ContainerConfig) -> Result<(), Error> {
     let path = Path::new(&config.log_path);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !config.log_path.is_empty() && (!plain || config.log_path.len() > 4096 || config.log_path.contains('\0')) {
-        return Err(invalid("log_path", &config.log_path, "a path relative to the pod's log directory, without `..`"));
+    if !config.log_path.is_empty()
+        && (!plain || config.log_path.len() > 4096 || config.log_path.contains('\0'))
+    {
+        return Err(invalid(
+            "log_path",
+            &config.log_path,
+            "a path relative to the pod's log directory, without `..`",
+        ));
     }
     if config.metadata.name.len() > 1024 || config.metadata.name.contains(['\0', '\n', '/']) {
-        return Err(invalid("metadata.name", &config.metadata.name, "at most 1024 characters without slashes"));
+        return Err(invalid(
+            "metadata.name",
+            &config.metadata.name,
+            "at most 1024 characters without slashes",
+        ));
     }
     Ok(())
 }
@@ -47,10 +57,14 @@ pub(super) async fn create(engine: &Arc<Engine>, container: &Arc<Container>) -> 
     result
 }
 
-async fn perform(engine: &Arc<Engine>, container: &Arc<Container>, image: ResolvedImage) -> Result<Process, Error> {
+async fn perform(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    image: ResolvedImage,
+) -> Result<Process, Error> {
     let prepared = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-        blocking(&container.id.to_string(), move || prepare(&engine, &container, &image)).await?
+        blocking(container.id.to_string(), move || prepare(&engine, &container, &image)).await?
     };
     let creation = crate::monitor::creation(engine, container, prepared.log_path.clone())?;
     let created = container.monitor()?.create(creation).await?;
@@ -169,7 +183,7 @@ pub(super) async fn save(
     let Some(made) = container.made() else { return Ok(()) };
     let record = record(container, made, phase);
     let engine = Arc::clone(engine);
-    blocking(&container.id.to_string(), move || engine.records.put_container(&record, durability)).await
+    blocking(container.id.to_string(), move || engine.records.put_container(&record, durability)).await
 }
 
 #[cfg(test)]

@@ -48,7 +48,11 @@ impl Pods {
     ///
     /// # Errors
     /// Invalid input, a taken name, or whatever step failed; nothing half-made stays then.
-    pub async fn create(&self, sandbox: &Arc<Sandbox>, config: ContainerConfig) -> Result<ContainerId, Shared> {
+    pub async fn create(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        config: ContainerConfig,
+    ) -> Result<ContainerId, Shared> {
         if !sandbox.is_ready() {
             let error = Error::SandboxNotReady { id: sandbox.id.clone(), state: sandbox.state().name() };
             return Err(Arc::new(error));
@@ -89,7 +93,9 @@ impl Container {
         let ended = outcome.wait_for(Option::is_some).await;
         match ended.as_deref() {
             Ok(Some(result)) => result.clone(),
-            Ok(None) | Err(_) => Err(Arc::new(Error::Interrupted { object: format!("container {}", self.id) })),
+            Ok(None) | Err(_) => {
+                Err(Arc::new(Error::Interrupted { object: format!("container {}", self.id) }))
+            }
         }
     }
 }
@@ -131,7 +137,11 @@ async fn create(engine: Arc<Engine>, container: Arc<Container>, commands: mpsc::
 }
 
 /// Serves commands and the container's end until it is gone.
-pub(crate) async fn drive(engine: Arc<Engine>, container: Arc<Container>, mut commands: mpsc::Receiver<Command>) {
+pub(crate) async fn drive(
+    engine: Arc<Engine>,
+    container: Arc<Container>,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let mut exit = container.exit.subscribe();
     loop {
         let command = tokio::select! {

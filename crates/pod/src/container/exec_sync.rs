@@ -49,7 +49,12 @@ impl crate::engine::Pods {
 }
 
 impl Container {
-    async fn exec_sync(&self, engine: &Engine, command: Vec<String>, timeout: Duration) -> Result<ExecOutput, Error> {
+    async fn exec_sync(
+        &self,
+        engine: &Engine,
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> Result<ExecOutput, Error> {
         if command.is_empty() {
             return Err(Error::Missing { object: "exec request", field: "cmd" });
         }
@@ -77,7 +82,8 @@ impl Container {
             )
             .await?;
         let ended = exec.wait().await?;
-        let output = ExecOutput { stdout: stdout.finish().await, stderr: stderr.finish().await, code: ended.code };
+        let output =
+            ExecOutput { stdout: stdout.finish().await, stderr: stderr.finish().await, code: ended.code };
         if ended.timed_out {
             let command = command.into_iter().next().unwrap_or_default();
             return Err(Error::ExecTimedOut { id: self.id.clone(), command, seconds: timeout.as_secs() });

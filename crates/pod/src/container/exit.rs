@@ -16,7 +16,9 @@ use crate::engine::{Engine, blocking};
 use crate::error::Error;
 
 /// Waits for the report of the end.
-pub(super) async fn reported(exit: &mut watch::Receiver<Option<(Exit, ExitReason)>>) -> Option<(Exit, ExitReason)> {
+pub(super) async fn reported(
+    exit: &mut watch::Receiver<Option<(Exit, ExitReason)>>,
+) -> Option<(Exit, ExitReason)> {
     exit.wait_for(Option::is_some).await.ok()?.clone()
 }
 
@@ -47,5 +49,5 @@ async fn clean(engine: &Arc<Engine>, container: &Arc<Container>, phase: Containe
         monitor.delete(&container.id).await?;
     }
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    blocking(&container.id.to_string(), move || Ok(engine.node.store.unmount_container(&container.id)?)).await
+    blocking(container.id.to_string(), move || Ok(engine.node.store.unmount_container(&container.id)?)).await
 }

@@ -32,10 +32,14 @@ pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
         }
     }
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    blocking(&container.id.to_string(), move || {
+    blocking(container.id.to_string(), move || {
         engine.node.store.delete_container(&container.id)?;
         remove_dir(engine.bundle(&container.sandbox, &container.id))?;
-        remove_file(engine.sandbox_dir(&container.sandbox).join(ochre_monitor_api::exit_record::file_name(&container.id)))?;
+        remove_file(
+            engine
+                .sandbox_dir(&container.sandbox)
+                .join(ochre_monitor_api::exit_record::file_name(&container.id)),
+        )?;
         remove_file(engine.node.paths.exits_dir.join(container.id.as_str()))?;
         engine.records.remove_container(&container.sandbox.id, &container.id)
     })
@@ -44,7 +48,9 @@ pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
 
 fn remove_dir(path: std::path::PathBuf) -> Result<(), Error> {
     match std::fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing bundle", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removing bundle", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -143,7 +143,9 @@ impl ContainerState {
     /// The live process, if there is one.
     pub fn process(&self) -> Option<Process> {
         match self {
-            Self::Created(process) | Self::Running { process, .. } | Self::Stopping { process, .. } => Some(*process),
+            Self::Created(process) | Self::Running { process, .. } | Self::Stopping { process, .. } => {
+                Some(*process)
+            }
             Self::Creating | Self::Exited { .. } | Self::Removing { .. } => None,
         }
     }
@@ -226,8 +228,9 @@ mod tests {
         for state in states() {
             let ContainerState::Exited { exit, .. } = state.clone() else { continue };
             for event in events() {
-                if let Ok(ContainerState::Exited { exit: after, .. } | ContainerState::Removing { exit: after, .. }) =
-                    state.clone().apply(event)
+                if let Ok(
+                    ContainerState::Exited { exit: after, .. } | ContainerState::Removing { exit: after, .. },
+                ) = state.clone().apply(event)
                 {
                     assert_eq!(exit, after);
                 }

@@ -138,7 +138,9 @@ async fn send(container: &Container, signal: i32, all: bool) {
 /// Without a monitor the process is signalled by its descriptor.
 fn kill_directly(container: &Container, signal: i32) {
     let Some(process) = container.state().process() else { return };
-    let (Some(pid), Some(signal)) = (rustix::process::Pid::from_raw(process.pid), Signal::from_named_raw(signal)) else {
+    let (Some(pid), Some(signal)) =
+        (rustix::process::Pid::from_raw(process.pid), Signal::from_named_raw(signal))
+    else {
         return;
     };
     if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {

@@ -10,7 +10,11 @@ use super::state::ContainerState;
 use crate::engine::Engine;
 use crate::error::Error;
 
-pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, change: Resources) -> Result<(), Error> {
+pub(super) async fn update(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    change: Resources,
+) -> Result<(), Error> {
     let state = container.state();
     match state {
         ContainerState::Created(_) | ContainerState::Running { .. } => {}
@@ -23,7 +27,11 @@ pub(super) async fn update(engine: &Arc<Engine>, container: &Arc<Container>, cha
     }
     let handler = engine.node.handlers.get(&container.sandbox.handler)?;
     let merged = merge(&container.resources(), change);
-    let json = spec::resources_json(&merged, engine.node.defaults.cgroup, crate::bundle::features(handler).min_memory)?;
+    let json = spec::resources_json(
+        &merged,
+        engine.node.defaults.cgroup,
+        crate::bundle::features(handler).min_memory,
+    )?;
     container.monitor()?.update(&container.id, json).await?;
     *container.resources.lock() = merged;
     Ok(())
@@ -55,7 +63,12 @@ mod tests {
 
     #[test]
     fn fields_left_at_zero_keep_what_is_in_force() {
-        let old = Resources { cpu_shares: 512, memory_limit: 1 << 20, cpuset_cpus: "0".into(), ..Default::default() };
+        let old = Resources {
+            cpu_shares: 512,
+            memory_limit: 1 << 20,
+            cpuset_cpus: "0".into(),
+            ..Default::default()
+        };
         let merged = merge(&old, Resources { memory_limit: 2 << 20, ..Default::default() });
         assert_eq!(merged, Resources { memory_limit: 2 << 20, ..old });
     }

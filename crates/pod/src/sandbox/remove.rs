@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ochre_sys::atomic::Durability;
 
-use super::state::{Event, SandboxState};
 use super::Sandbox;
+use super::state::{Event, SandboxState};
 use crate::disk::latest::SandboxPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub(super) async fn remove(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Resu
     super::stop::save(engine, sandbox, SandboxPhase::Removing, Durability::Volatile).await?;
     {
         let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
-        blocking(&sandbox.id.to_string(), move || engine.records.remove_sandbox(&sandbox.id)).await?;
+        blocking(sandbox.id.to_string(), move || engine.records.remove_sandbox(&sandbox.id)).await?;
     }
     engine.registry.forget_sandbox(sandbox);
     Ok(())

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use ochre_monitor_api::client::{LaunchOptions, Monitor};
 use ochre_monitor_api::{Create, RuntimeCommand, StdinMode, Stdio};
 use ochre_network::{AttachRequest, Attachment, Dns, PortProtocol};
-use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
 use ochre_runtime::cgroup::{Driver, parent_group};
+use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
 use ochre_runtime::files;
 use ochre_runtime::namespaces::{NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls};
 use ochre_sys::atomic::Durability;
 use ochre_types::{ContainerId, SandboxId};
 
-use super::state::Live;
 use super::Sandbox;
+use super::state::Live;
 use crate::disk::latest::{self, SandboxPhase};
 use crate::disk::make_private;
 use crate::engine::{Engine, blocking};
@@ -55,13 +55,18 @@ impl Plan {
 
 fn check_names(config: &SandboxConfig) -> Result<(), Error> {
     let name = &config.metadata;
-    for (field, value) in [("metadata.name", &name.name), ("metadata.namespace", &name.namespace), ("metadata.uid", &name.uid)]
+    for (field, value) in
+        [("metadata.name", &name.name), ("metadata.namespace", &name.namespace), ("metadata.uid", &name.uid)]
     {
         if value.is_empty() {
             return Err(Error::Missing { object: "pod sandbox config", field });
         }
         if value.len() > 1024 || value.contains(['\0', '\n', '/']) {
-            return Err(invalid(field, value, "at most 1024 characters without slashes, newlines and NUL bytes"));
+            return Err(invalid(
+                field,
+                value,
+                "at most 1024 characters without slashes, newlines and NUL bytes",
+            ));
         }
     }
     let hostname = &config.hostname;
@@ -70,7 +75,9 @@ fn check_names(config: &SandboxConfig) -> Result<(), Error> {
     if hostname.len() > 64 || !hostname.chars().all(good) {
         return Err(invalid("hostname", hostname, "at most 64 letters, digits, dots and hyphens"));
     }
-    for (field, mode) in [("network namespace mode", config.namespaces.network), ("ipc namespace mode", config.namespaces.ipc)] {
+    for (field, mode) in
+        [("network namespace mode", config.namespaces.network), ("ipc namespace mode", config.namespaces.ipc)]
+    {
         if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
             return Err(invalid(field, &format!("{mode:?}"), "a pod takes POD or NODE"));
         }
@@ -95,7 +102,11 @@ fn log_directory(engine: &Engine, config: &SandboxConfig, id: &SandboxId) -> Res
     }
     let path = PathBuf::from(&config.log_directory);
     let plain = path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
-    if !path.is_absolute() || !plain || config.log_directory.contains('\0') || config.log_directory.len() > 4096 {
+    if !path.is_absolute()
+        || !plain
+        || config.log_directory.contains('\0')
+        || config.log_directory.len() > 4096
+    {
         return Err(invalid("log_directory", &config.log_directory, "an absolute path without `..`"));
     }
     Ok(path)
@@ -146,7 +157,11 @@ fn intent(engine: &Engine, sandbox: &Sandbox) -> latest::Sandbox {
     }
 }
 
-async fn perform(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, record: &mut latest::Sandbox) -> Result<Live, Error> {
+async fn perform(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    record: &mut latest::Sandbox,
+) -> Result<Live, Error> {
     {
         let (engine, record, dir) = (Arc::clone(engine), record.clone(), engine.sandbox_dir(sandbox));
         let logs = sandbox.log_directory.clone();
@@ -172,7 +187,7 @@ async fn perform(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, record: &mut late
 /// Namespaces, generated files, shm and the network: blocking work in one go.
 async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Option<Attachment>, Error> {
     let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
-    blocking(&sandbox.id.to_string(), move || {
+    blocking(sandbox.id.to_string(), move || {
         let dir = engine.sandbox_dir(&sandbox);
         let hostname = hostname(&sandbox);
         sandbox.namespaces.create(&NamespaceSettings {
@@ -254,7 +269,11 @@ fn attach(engine: &Engine, sandbox: &Sandbox, netns: &Path) -> Result<Attachment
 }
 
 /// Starts the pause process where containers share a PID namespace.
-async fn pause(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, monitor: &Monitor) -> Result<Option<i32>, Error> {
+async fn pause(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    monitor: &Monitor,
+) -> Result<Option<i32>, Error> {
     if sandbox.config.namespaces.pid != NamespaceMode::Pod {
         return Ok(None);
     }
@@ -263,7 +282,7 @@ async fn pause(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, monitor: &Monitor) 
     let handler = engine.node.handlers.get(&sandbox.handler)?;
     {
         let (engine, sandbox, bundle) = (Arc::clone(engine), Arc::clone(sandbox), bundle.clone());
-        blocking(&sandbox.id.to_string(), move || crate::bundle::pause(&engine, &sandbox, &bundle)).await?;
+        blocking(sandbox.id.to_string(), move || crate::bundle::pause(&engine, &sandbox, &bundle)).await?;
     }
     let created = monitor
         .create(Create {
@@ -308,10 +327,14 @@ async fn commit(
     record.ips.clone_from(&live.ips);
     record.pause_pid = live.pause_pid;
     let (engine, record) = (Arc::clone(engine), record.clone());
-    blocking(&sandbox.id.to_string(), move || engine.records.put_sandbox(&record, Durability::Synced)).await
+    blocking(sandbox.id.to_string(), move || engine.records.put_sandbox(&record, Durability::Synced)).await
 }
 
 /// Options for starting the pod's monitor.
 pub(crate) fn launch_options(engine: &Engine, sandbox: &Sandbox) -> LaunchOptions {
-    LaunchOptions { binary: engine.node.paths.monitor.clone(), dir: engine.sandbox_dir(sandbox), oom_score_adj: Some(MONITOR_SCORE) }
+    LaunchOptions {
+        binary: engine.node.paths.monitor.clone(),
+        dir: engine.sandbox_dir(sandbox),
+        oom_score_adj: Some(MONITOR_SCORE),
+    }
 }

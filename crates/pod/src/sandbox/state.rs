@@ -128,8 +128,10 @@ mod tests {
             being removed | - - - -\n";
         let mut table = String::new();
         for state in states {
-            let row: Vec<_> =
-                events.iter().map(|e| state.clone().apply(e.clone()).map_or("-", |next| next.name())).collect();
+            let row: Vec<_> = events
+                .iter()
+                .map(|e| state.clone().apply(e.clone()).map_or("-", |next| next.name()))
+                .collect();
             table.push_str(&format!("{:<13} | {}\n", state.name(), row.join(" ")));
         }
         assert_eq!(table, expected);

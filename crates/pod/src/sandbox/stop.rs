@@ -10,8 +10,8 @@ use ochre_network::DetachRequest;
 use ochre_runtime::files;
 use ochre_sys::atomic::Durability;
 
-use super::state::{Event, SandboxState};
 use super::Sandbox;
+use super::state::{Event, SandboxState};
 use crate::disk::latest::{self, SandboxPhase};
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
@@ -48,10 +48,8 @@ async fn kill_containers(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Er
     for stop in stops {
         match stop.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => failures.push(Error::TeardownIncomplete {
-                id: sandbox.id.clone(),
-                causes: vec![error.to_string()],
-            }),
+            Ok(Err(error)) => failures
+                .push(Error::TeardownIncomplete { id: sandbox.id.clone(), causes: vec![error.to_string()] }),
             Err(_) => failures.push(Error::Interrupted { object: format!("pod {}", sandbox.id) }),
         }
     }
@@ -64,7 +62,7 @@ pub(crate) async fn undo(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Er
     failures.extend(end_monitor(sandbox).await.err());
     let surroundings = {
         let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
-        blocking(&sandbox.id.to_string(), move || Ok(undo_surroundings(&engine, &sandbox))).await
+        blocking(sandbox.id.to_string(), move || Ok(undo_surroundings(&engine, &sandbox))).await
     };
     match surroundings {
         Ok(more) => failures.extend(more),
@@ -96,7 +94,8 @@ fn undo_surroundings(engine: &Engine, sandbox: &Sandbox) -> Vec<Error> {
     let mut failures = Vec::new();
     if let Some(netns) = sandbox.network_namespace() {
         // The network crate has its own record of what it did.
-        let request = DetachRequest { sandbox: sandbox.id.clone(), netns: Some(netns.to_owned()), record: None };
+        let request =
+            DetachRequest { sandbox: sandbox.id.clone(), netns: Some(netns.to_owned()), record: None };
         if let Err(source) = engine.node.network.detach(&request) {
             failures.push(Error::Network { id: sandbox.id.clone(), source });
         }
@@ -116,7 +115,10 @@ fn undo_surroundings(engine: &Engine, sandbox: &Sandbox) -> Vec<Error> {
 }
 
 pub(super) fn incomplete(sandbox: &Sandbox, failures: &[Error]) -> Error {
-    Error::TeardownIncomplete { id: sandbox.id.clone(), causes: failures.iter().map(ToString::to_string).collect() }
+    Error::TeardownIncomplete {
+        id: sandbox.id.clone(),
+        causes: failures.iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// Writes the sandbox's record with another phase.
@@ -141,5 +143,5 @@ pub(super) async fn save(
         log_directory: sandbox.log_directory.clone(),
     };
     let engine = Arc::clone(engine);
-    blocking(&sandbox.id.to_string(), move || engine.records.put_sandbox(&record, durability)).await
+    blocking(sandbox.id.to_string(), move || engine.records.put_sandbox(&record, durability)).await
 }
