@@ -64,7 +64,7 @@ fn main() -> anyhow::Result<()> {
             let programs = programs.map_or_else(|| build::run(&root), Ok)?;
             e2e::run(&root, &programs, &arguments)
         }
-        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Gen { check } => gen_api::run(&root, check),
     }
 }

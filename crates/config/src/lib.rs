@@ -29,7 +29,7 @@ pub use options::runtime::{RuntimeConfig, RuntimeHandlerConfig, WorkloadConfig, 
 pub use options::stats::StatsConfig;
 pub use options::tracing::TracingConfig;
 pub use options::{Config, Definition, Effect, Reload, definitions};
-pub use print::annotated;
+pub use print::{annotated, values};
 pub use value::{
     CgroupManager, ImageVolumes, LogLevel, RuntimeType, ShortNameMode, StorageOptions, TlsVersion,
 };

@@ -10,10 +10,11 @@ use ochre_network::{NativeConfig, Network, Timeouts};
 use ochre_pod::{Node, Paths, Pods};
 use ochre_runtime::cgroup::{Cgroups, Driver};
 use ochre_runtime::clamp::Held;
+use ochre_runtime::config::Device;
 use ochre_runtime::handler::{HandlerConfig, HandlerSources, HandlerType, Handlers};
 use ochre_runtime::spec::capabilities::{self, CapabilitySet};
 use ochre_runtime::spec::security::default_masked_paths;
-use ochre_runtime::spec::{CgroupFacts, NodeDefaults, SecurityDefaults, SourceRules, apparmor_profiles};
+use ochre_runtime::spec::{CgroupFacts, NodeDefaults, SecurityDefaults, SourceRules, Ulimit, apparmor_profiles};
 use ochre_storage::{Store, StoreConfig};
 
 use crate::error::Error;
@@ -82,7 +83,7 @@ pub async fn build(loaded: &Loaded, programs: &Programs, version: &str) -> Resul
     let pods = Pods::open(node).await?;
     let about = About {
         version: version.to_owned(),
-        config: serde_json::Value::String(ochre_config::annotated(config, &loaded.defaults)),
+        config: ochre_config::values(config),
     };
     Ok(Service::new(pods, images, about))
 }
@@ -110,7 +111,6 @@ pub fn open_store(config: &Config) -> Result<Store, Error> {
 pub fn open_images(loaded: &Loaded, store: Store) -> Result<Images, Error> {
     let config = &loaded.config;
     let scratch = private(&config.root.runroot.join("ochre/import"))?;
-    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     let mut service = ImageServiceConfig::new(store, scratch);
     service.registries.file.clone_from(&loaded.registries_conf);
     service.policy.file = given(&config.image.signature_policy);
@@ -119,6 +119,10 @@ pub fn open_images(loaded: &Loaded, store: Store) -> Result<Images, Error> {
         service.auth_files = AuthFiles::only(file);
     }
     service.pinned.clone_from(&config.image.pinned_images);
+    service.short_names = Some(match config.image.short_name_mode {
+        ochre_config::ShortNameMode::Enforcing => ochre_image::ShortNameMode::Enforcing,
+        ochre_config::ShortNameMode::Disabled => ochre_image::ShortNameMode::Disabled,
+    });
     if !config.image.pull_progress_timeout.is_zero() {
         service.progress_timeout = config.image.pull_progress_timeout;
     }
@@ -133,6 +137,26 @@ fn storage_options(config: &Config, names: &[&str]) -> Vec<String> {
         .flat_map(|(_, values)| values.split(',').map(|value| value.trim().to_owned()))
         .filter(|value| !value.is_empty())
         .collect()
+}
+
+/// A path that may be left empty.
+fn given(path: &Path) -> Option<PathBuf> {
+    (!path.as_os_str().is_empty()).then(|| path.to_owned())
+}
+
+/// `source[:target][:permissions]`; the configuration has checked the form.
+fn device(text: &str) -> Device {
+    let mut parts = text.split(':');
+    let source = parts.next().unwrap_or_default();
+    let (mut target, mut permissions) = (source, "rwm");
+    for part in parts {
+        if part.starts_with('/') {
+            target = part;
+        } else {
+            permissions = part;
+        }
+    }
+    Device { container_path: target.to_owned(), host_path: source.to_owned(), permissions: permissions.to_owned() }
 }
 
 /// `key=value` texts, taken apart; the configuration has checked their form.
@@ -158,7 +182,6 @@ fn open_network(config: &Config) -> Result<Network, Error> {
 }
 
 fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Error> {
-    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     let configured = config
         .runtime
         .runtimes
@@ -213,12 +236,12 @@ fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Err
         capabilities: granted,
         add_inheritable: config.runtime.add_inheritable_capabilities,
         env: config.runtime.default_env.clone(),
-        ulimits: Vec::new(),
-        devices: Vec::new(),
+        ulimits: config.runtime.default_ulimits.iter().filter_map(|text| Ulimit::parse(text)).collect(),
+        devices: config.runtime.additional_devices.iter().map(|text| device(text)).collect(),
         pids_limit: config.runtime.pids_limit,
         read_only: config.runtime.read_only,
         sources: SourceRules {
-            prefix: None,
+            prefix: given(&config.runtime.bind_mount_prefix),
             never_create: config.runtime.absent_mount_sources_to_reject.clone(),
             storage_root: Some(config.root.root.clone()),
         },

@@ -64,11 +64,25 @@ impl Router {
     }
 }
 
-async fn counted<T>(running: Running, answer: impl Future<Output = T>) -> T {
-    let answer = answer.await;
+/// Waits for the answer to a call of `path`. The generated stubs of verbs that are not there say only that something is
+/// missing; which verb it is, is said here.
+async fn counted(
+    running: Running,
+    path: String,
+    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+) -> Result<Response<Body>, Infallible> {
+    let answer = answer.await?;
     drop(running);
-    answer
+    let status = answer.headers().get(tonic::Status::GRPC_STATUS);
+    if status.is_some_and(|code| code.as_bytes() == UNIMPLEMENTED) {
+        let verb = path.rsplit('/').next().unwrap_or_default();
+        return Ok(tonic::Status::unimplemented(format!("ochre does not implement {verb} yet")).into_http());
+    }
+    Ok(answer)
 }
+
+/// [`tonic::Code::Unimplemented`] as it stands in a header.
+const UNIMPLEMENTED: &[u8] = b"12";
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -85,10 +99,12 @@ impl TowerService<Request<Incoming>> for Router {
         let path = request.uri().path();
         let running = Running::new(&self.running);
         if path.starts_with("/runtime.v1.RuntimeService/") {
-            return Box::pin(counted(running, self.runtime.call(request)));
+            let path = path.to_owned();
+            return Box::pin(counted(running, path, self.runtime.call(request)));
         }
         if path.starts_with("/runtime.v1.ImageService/") {
-            return Box::pin(counted(running, self.image.call(request)));
+            let path = path.to_owned();
+            return Box::pin(counted(running, path, self.image.call(request)));
         }
         let text = format!("unknown service or path {:?}", path.chars().take(200).collect::<String>());
         Box::pin(async move { Ok(tonic::Status::unimplemented(text).into_http()) })

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -86,6 +87,9 @@ impl ImageServiceConfig {
     }
 }
 
+/// How old the usage may be before a question makes it be measured again, in nanoseconds.
+const USAGE_AGE: i64 = 1_000_000_000;
+
 /// What the images occupy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FsUsage {
@@ -113,6 +117,8 @@ pub(crate) struct Service {
     pub(crate) pulls: Shared<PullKey, Result<ImageId, Error>, Progress>,
     pub(crate) fetches: Fetches,
     usage: ArcSwap<FsUsage>,
+    /// Whether somebody measures it at the moment.
+    measuring: AtomicBool,
     /// What was read of each image; an id stands for its content, so nothing here goes stale.
     pub(crate) details: Mutex<std::collections::HashMap<ImageId, Arc<Details>>>,
 }
@@ -136,6 +142,7 @@ impl Images {
             pulls: Shared::new(),
             fetches: Fetches::default(),
             usage: ArcSwap::from_pointee(measure(&config.store).map_err(Error::store)?),
+            measuring: AtomicBool::new(false),
             details: Mutex::default(),
             config,
         };
@@ -154,9 +161,19 @@ impl Images {
         Ok(())
     }
 
-    /// What the images occupied after the last change by this service. From memory: never blocks.
+    /// What the images occupied when it was last measured. From memory: never blocks. Other programs write to the store
+    /// as well, so a number that is older than [`USAGE_AGE`] is measured again behind the caller's back.
     pub fn usage(&self) -> FsUsage {
-        FsUsage::clone(&self.service.usage.load())
+        let usage = FsUsage::clone(&self.service.usage.load());
+        let age = Timestamp::now().nanos().saturating_sub(usage.timestamp.nanos());
+        if !(0..USAGE_AGE).contains(&age) && !self.service.measuring.swap(true, Ordering::AcqRel) {
+            let service = Arc::clone(&self.service);
+            tokio::spawn(async move {
+                service.refresh_usage().await;
+                service.measuring.store(false, Ordering::Release);
+            });
+        }
+        usage
     }
 }
 

@@ -56,10 +56,10 @@ impl Records {
     /// Writes a sandbox's record.
     pub(crate) fn put_sandbox(&self, record: &latest::Sandbox, durability: Durability) -> Result<(), Error> {
         let folder = self.path.join(record.id.as_str());
-        let fresh = !folder.exists();
         make_private(&folder)?;
         put(&folder, POD, record, durability)?;
-        if fresh && durability == Durability::Synced {
+        if durability == Durability::Synced {
+            // The folder's own name.
             sync(&self.path)?;
         }
         Ok(())

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use ochre_monitor_api::client::{Event, Events, Monitor};
 use ochre_monitor_api::{Adopt, Create, Snapshot, StdinMode, Stdio, exit_record};
+use ochre_runtime::cgroup::MonitorPlacement;
 use ochre_types::{Exit, Timestamp};
 
 use crate::container::Container;
 use crate::container::state::ExitReason;
-use crate::engine::Engine;
+use crate::engine::{Engine, blocking};
 use crate::error::Error;
 use crate::sandbox::run::{launch_options, pause_id};
 use crate::sandbox::{Sandbox, SandboxState};
@@ -31,7 +32,19 @@ const LOST_CODE: i32 = 255;
 pub(crate) async fn launch(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Monitor, Error> {
     let (monitor, _, events) = Monitor::launch(launch_options(engine, sandbox)).await?;
     listen(engine, sandbox, &monitor, events);
+    place(engine, sandbox, &monitor).await?;
     Ok(monitor)
+}
+
+/// Takes a monitor out of the daemon's unit, before anything is asked of it: what it starts stays where it stands. The
+/// place follows from the sandbox's id, so the sandbox's record is the intent.
+async fn place(engine: &Engine, sandbox: &Sandbox, monitor: &Monitor) -> Result<(), Error> {
+    let placement = MonitorPlacement::plan(engine.node.driver, &sandbox.id);
+    if placement == MonitorPlacement::DaemonsGroup {
+        return Ok(());
+    }
+    let pid = monitor.pid();
+    blocking(sandbox.id.to_string(), move || Ok(placement.place(pid)?)).await
 }
 
 /// Connects to a monitor that outlived the daemon; `None` when there is none any more.
@@ -53,7 +66,16 @@ async fn pump(engine: Arc<Engine>, sandbox: Arc<Sandbox>, mut events: Events) {
     loop {
         match events.next().await {
             Some(Event::Exited { id, .. }) if id == pause => {
-                tracing::info!(pod = %sandbox.id, "the pause process has ended");
+                // Its namespace and everything in it went along: the kubelet must see the pod NOTREADY and make another.
+                if sandbox.is_ready() {
+                    tracing::warn!(pod = %sandbox.id, "the pause process has ended; stopping the pod");
+                    let sandbox = Arc::clone(&sandbox);
+                    tokio::spawn(async move {
+                        if let Err(error) = sandbox.ask_stop().await {
+                            tracing::warn!(pod = %sandbox.id, "{error}");
+                        }
+                    });
+                }
             }
             Some(Event::Exited { id, exit }) => report(&engine, id.as_str(), exit, ExitReason::Process),
             Some(Event::Oom { id }) => {
@@ -76,6 +98,10 @@ async fn replace(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Events>
     match Monitor::launch(launch_options(engine, sandbox)).await {
         Ok((monitor, _, events)) => {
             *sandbox.monitor.lock() = Some(monitor.clone());
+            if let Err(error) = place(engine, sandbox, &monitor).await {
+                // It works all the same, until somebody stops the daemon's unit.
+                tracing::warn!(pod = %sandbox.id, "the new monitor stays in the daemon's control group: {error}");
+            }
             adopt_all(engine, sandbox, &monitor).await;
             Some(events)
         }

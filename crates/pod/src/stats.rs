@@ -18,6 +18,9 @@ use crate::sandbox::Sandbox;
 
 /// A layer's size is measured again when it is asked for and older than this, in nanoseconds.
 const LAYER_AGE: i64 = 10_000_000_000;
+/// Shortest time that CPU use is averaged over, in nanoseconds. Callers do not know of each other: what one saw a moment
+/// ago must not shrink the window of the next one to nothing.
+const CPU_WINDOW: i64 = 500_000_000;
 
 /// What one container uses.
 #[derive(Debug, Clone)]
@@ -26,7 +29,7 @@ pub struct ContainerStats {
     pub timestamp: Timestamp,
     /// The cgroup's numbers.
     pub cgroup: CgroupStats,
-    /// CPU use since the sample before, in billionths of a core; `None` for the first sample.
+    /// CPU use in billionths of a core, over at least half a second; `None` until that much time has passed.
     pub nano_cores: Option<u64>,
     /// The writable layer; `None` until it was measured once.
     pub layer: Option<LayerUsage>,
@@ -65,7 +68,29 @@ pub(crate) struct Probe {
 #[derive(Debug)]
 struct Open {
     reader: StatsReader,
-    before: Option<(i64, u64)>,
+    cpu: CpuWindow,
+}
+
+/// CPU use over a while: the sample that the while begins with, and the use over the while before.
+#[derive(Debug, Default)]
+struct CpuWindow {
+    begin: Option<(i64, u64)>,
+    nano_cores: Option<u64>,
+}
+
+impl CpuWindow {
+    /// Takes a (time, CPU time) sample, both in nanoseconds; returns the use in billionths of a core.
+    fn take(&mut self, now: (i64, u64)) -> Option<u64> {
+        match self.begin {
+            Some(begin) if (0..CPU_WINDOW).contains(&now.0.saturating_sub(begin.0)) => {}
+            Some(begin) => {
+                self.nano_cores = rate(begin, now).or(self.nano_cores);
+                self.begin = Some(now);
+            }
+            None => self.begin = Some(now),
+        }
+        self.nano_cores
+    }
 }
 
 impl Probe {
@@ -77,7 +102,7 @@ impl Probe {
             StatsReader::open(&engine.node.cgroups, group.path()).map_err(|e| e.to_string())
         });
         match reader {
-            Ok(reader) => *self.open.lock() = Some(Open { reader, before: None }),
+            Ok(reader) => *self.open.lock() = Some(Open { reader, cpu: CpuWindow::default() }),
             Err(error) => tracing::warn!(container = %container.id, "no statistics: {error}"),
         }
     }
@@ -92,9 +117,7 @@ impl Probe {
         let open = open.as_mut()?;
         let cgroup = open.reader.read().ok()?;
         let timestamp = Timestamp::now();
-        let now = (timestamp.nanos(), cgroup.cpu.usage_ns);
-        let nano_cores = open.before.and_then(|before| rate(before, now));
-        open.before = Some(now);
+        let nano_cores = open.cpu.take((timestamp.nanos(), cgroup.cpu.usage_ns));
         Some((timestamp, cgroup, nano_cores))
     }
 }
@@ -178,5 +201,24 @@ mod tests {
         assert_eq!(rate((5, 1), (5, 2)), None);
         assert_eq!(rate((5, 3), (6, 2)), None);
         assert_eq!(rate((9, 1), (6, 2)), None);
+    }
+
+    #[test]
+    fn callers_shortly_after_each_other_see_the_use_over_the_whole_window() {
+        let mut window = CpuWindow::default();
+        assert_eq!(window.take((0, 0)), None);
+        assert_eq!(window.take((CPU_WINDOW / 2, 7)), None);
+        assert_eq!(window.take((1_000_000_000, 500_000_000)), Some(500_000_000));
+        // A moment later: the number stays instead of falling to what the moment held.
+        assert_eq!(window.take((1_000_001_000, 500_000_000)), Some(500_000_000));
+        assert_eq!(window.take((2_000_000_000, 500_000_000)), Some(0));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_begins_a_new_window() {
+        let mut window = CpuWindow::default();
+        window.take((9_000_000_000, 1));
+        assert_eq!(window.take((1_000_000_000, 2)), None);
+        assert_eq!(window.take((2_000_000_000, 1_000_000_002)), Some(1_000_000_000));
     }
 }

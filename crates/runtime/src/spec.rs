@@ -123,8 +123,9 @@ pub fn container(input: &ContainerInput<'_>) -> Result<Built, Error> {
         source,
     })?;
     let hostname = effective_hostname(input);
-    let environment = process::Environment::of(&input.node.env, input.image, container, &hostname)?;
+    let mut environment = process::Environment::of(&input.node.env, input.image, container, &hostname)?;
     let user = user::resolve(&root, &security.run_as, &input.image.user, &container.image)?;
+    environment.default_home(user.home.as_deref());
     let stop_signal = process::stop_signal(container, input.image, &mut warnings)?;
     let sets = capability_sets(input, &mut warnings)?;
     let mut process = process_of(input, &user, sets, &mut warnings)?;

@@ -36,6 +36,8 @@ pub struct EffectiveUser {
     pub additional_gids: Vec<u32>,
     /// Login name, where the image's passwd file has the user id.
     pub name: Option<String>,
+    /// Home directory of that record, where it is an absolute path.
+    pub home: Option<String>,
     /// Whether the image's group file has the primary group.
     pub group_known: bool,
 }
@@ -196,6 +198,7 @@ pub fn resolve(root: &Root, run_as: &RunAs, image_user: &str, image: &str) -> Re
         uid,
         gid,
         additional_gids,
+        home: account.map(|account| account.home).filter(|home| home.starts_with('/')).map(str::to_owned),
         name: account.map(|account| account.name.to_owned()),
         group_known: database::groups(&groups).any(|group| group.gid == gid),
     })

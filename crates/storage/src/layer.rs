@@ -177,6 +177,14 @@ impl LayerStaging {
         &self.tar_split
     }
 
+    /// Takes back what was written to [`LayerStaging::tar_split`]: the layer has none then.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub fn drop_tar_split(&mut self) -> Result<(), Error> {
+        self.tar_split.set_len(0).map_err(Error::io("empty", self.staged.tar_split()))
+    }
+
     /// Makes the layer visible. Its content is on the disk before its record is. If somebody else committed the same
     /// layer meanwhile, theirs is returned and this one removed.
     ///

@@ -20,7 +20,8 @@ pub struct Engine {
 
 impl Engine {
     /// Starts `program` (the `ochre` binary) on directories below `directory`, without a configuration file unless
-    /// `configuration` is given (the text of a crio.conf), and waits until its socket is there.
+    /// `configuration` is given (the text of a crio.conf), and waits until its socket is there. A `registries.conf` in
+    /// `directory` takes the place of the node's.
     ///
     /// # Errors
     /// When it cannot be started or does not come up; the message holds the end of its log.
@@ -67,16 +68,18 @@ impl Engine {
     /// As [`Engine::start`].
     pub fn start_again(&mut self) -> io::Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log())?;
+        let registries = self.directory.join("registries.conf");
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .env_remove("CONTAINER_CONFIG")
+            .envs(registries.exists().then_some(("CONTAINERS_REGISTRIES_CONF", registries)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
         let child = self.child.insert(child);
         let began = Instant::now();
-        while std::os::unix::net::UnixStream::connect(self.directory.join("ochre.sock")).is_err() {
+        while !listens(&self.directory.join("ochre.sock"), child.id()) {
             if child.try_wait()?.is_some() || began.elapsed() > PATIENCE {
                 let log = std::fs::read_to_string(self.directory.join("ochre.log")).unwrap_or_default();
                 let tail: Vec<_> = log.lines().rev().take(20).collect();
@@ -140,6 +143,14 @@ impl Engine {
         child.wait()?;
         Err(io::Error::new(io::ErrorKind::TimedOut, "the engine did not end on SIGTERM"))
     }
+}
+
+/// Whether the process `pid` listens at `socket`. The socket of an engine that was killed may take connections a little
+/// longer: a runtime that it was about to start holds it until it is executed.
+fn listens(socket: &Path, pid: u32) -> bool {
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(socket) else { return false };
+    rustix::net::sockopt::socket_peercred(&stream)
+        .is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(pid))
 }
 
 impl Drop for Engine {

@@ -1,7 +1,7 @@
 //! Home-made images: an OCI layout on disk from a list of files (OCI image layout specification 1.1).
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -17,6 +17,8 @@ pub enum Entry {
     File(String, u32, Vec<u8>),
     /// A symbolic link and where it leads.
     Link(String, String),
+    /// A further name of a file: the name and the file's.
+    HardLink(String, String),
 }
 
 /// An image of one layer.
@@ -34,53 +36,124 @@ impl Image {
     /// # Errors
     /// Any error of writing.
     pub fn write_layout(&self, directory: &Path, tag: &str) -> io::Result<String> {
-        let blobs = directory.join("blobs/sha256");
-        std::fs::create_dir_all(&blobs)?;
-        let tar = self.tar()?;
-        let diff_id = hex(&tar);
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&tar)?;
-        let layer = blob(&blobs, "application/vnd.oci.image.layer.v1.tar+gzip", &encoder.finish()?)?;
-        let config = json!({
-            "architecture": architecture(), "os": "linux", "created": "2026-01-01T00:00:00Z",
-            "config": self.config,
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{diff_id}")] },
-            "history": [{ "created": "2026-01-01T00:00:00Z", "created_by": "ochre" }],
-        });
-        let config = serde_json::to_vec(&config)?;
-        let id = hex(&config);
-        let config = blob(&blobs, "application/vnd.oci.image.config.v1+json", &config)?;
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config, "layers": [layer],
-        });
-        let mut manifest =
-            blob(&blobs, "application/vnd.oci.image.manifest.v1+json", &serde_json::to_vec(&manifest)?)?;
-        manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
-        let index = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [manifest],
-        });
-        std::fs::write(directory.join("index.json"), serde_json::to_vec(&index)?)?;
-        std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        Layered::new(vec![archive(&self.entries)?], self.config.clone()).write_layout(directory, tag)
+    }
+}
+
+/// An image of several layers, given as tar archives.
+#[derive(Debug, Clone)]
+pub struct Layered {
+    /// The archives, lowest first.
+    pub layers: Vec<Vec<u8>>,
+    /// The `config` object of its configuration.
+    pub config: Value,
+    /// The architecture it says it is for, in the words of OCI.
+    pub architecture: String,
+    /// Whether the layers are gzipped.
+    pub gzip: bool,
+}
+
+impl Layered {
+    /// An image for this machine with gzipped layers.
+    pub fn new(layers: Vec<Vec<u8>>, config: Value) -> Self {
+        Self { layers, config, architecture: architecture().to_owned(), gzip: true }
+    }
+
+    /// Writes it as an OCI layout with one manifest named `tag`. Returns the hexadecimal image id.
+    ///
+    /// # Errors
+    /// Any error of writing.
+    pub fn write_layout(&self, directory: &Path, tag: &str) -> io::Result<String> {
+        let blobs = start_layout(directory)?;
+        let (id, manifest) = self.write_blobs(&blobs)?;
+        finish_layout(directory, tag, manifest)?;
         Ok(id)
     }
 
-    /// The layer as a ustar archive.
-    fn tar(&self) -> io::Result<Vec<u8>> {
-        let mut tar = Vec::new();
-        for entry in &self.entries {
-            let (name, mode, kind, link, content): (&str, u32, u8, &str, &[u8]) = match entry {
-                Entry::Directory(name, mode) => (name, *mode, b'5', "", &[]),
-                Entry::File(name, mode, content) => (name, *mode, b'0', "", content),
-                Entry::Link(name, target) => (name, 0o777, b'2', target, &[]),
-            };
-            tar.extend_from_slice(&header(name, mode, kind, link, content.len())?);
-            tar.extend_from_slice(content);
-            tar.resize(tar.len().next_multiple_of(512), 0);
+    /// Writes configuration, layers and manifest; returns the image id and the manifest's descriptor.
+    fn write_blobs(&self, blobs: &Path) -> io::Result<(String, Value)> {
+        let mut layers = Vec::new();
+        for archive in &self.layers {
+            layers.push(if self.gzip {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(archive)?;
+                blob(blobs, "application/vnd.oci.image.layer.v1.tar+gzip", &encoder.finish()?)?
+            } else {
+                blob(blobs, "application/vnd.oci.image.layer.v1.tar", archive)?
+            });
         }
-        tar.resize(tar.len() + 1024, 0);
-        Ok(tar)
+        let diff_ids: Vec<_> = self.layers.iter().map(|archive| format!("sha256:{}", hex(archive))).collect();
+        let made = json!({ "created": "2026-01-01T00:00:00Z", "created_by": "ochre" });
+        let config = serde_json::to_vec(&json!({
+            "architecture": self.architecture, "os": "linux", "created": "2026-01-01T00:00:00Z",
+            "config": self.config,
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
+            "history": vec![made; self.layers.len()],
+        }))?;
+        let id = hex(&config);
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": blob(blobs, "application/vnd.oci.image.config.v1+json", &config)?, "layers": layers,
+        });
+        let manifest = blob(blobs, "application/vnd.oci.image.manifest.v1+json", &serde_json::to_vec(&manifest)?)?;
+        Ok((id, manifest))
     }
+}
+
+/// Writes images as an OCI layout with one index named `tag`, an entry for each. Returns their hexadecimal ids.
+///
+/// # Errors
+/// Any error of writing.
+pub fn write_index(images: &[Layered], directory: &Path, tag: &str) -> io::Result<Vec<String>> {
+    let blobs = start_layout(directory)?;
+    let (mut ids, mut manifests) = (Vec::new(), Vec::new());
+    for image in images {
+        let (id, mut manifest) = image.write_blobs(&blobs)?;
+        manifest["platform"] = json!({ "os": "linux", "architecture": image.architecture });
+        ids.push(id);
+        manifests.push(manifest);
+    }
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+    let index = blob(&blobs, media_type, &serde_json::to_vec(&index)?)?;
+    finish_layout(directory, tag, index)?;
+    Ok(ids)
+}
+
+/// The entries as a ustar archive.
+///
+/// # Errors
+/// A name that does not fit its field.
+pub fn archive(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut tar = Vec::new();
+    for entry in entries {
+        let (name, mode, kind, link, content): (&str, u32, u8, &str, &[u8]) = match entry {
+            Entry::Directory(name, mode) => (name, *mode, b'5', "", &[]),
+            Entry::File(name, mode, content) => (name, *mode, b'0', "", content),
+            Entry::Link(name, target) => (name, 0o777, b'2', target, &[]),
+            Entry::HardLink(name, target) => (name, 0o644, b'1', target, &[]),
+        };
+        tar.extend_from_slice(&header(name, mode, kind, link, content.len())?);
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    }
+    tar.resize(tar.len() + 1024, 0);
+    Ok(tar)
+}
+
+fn start_layout(directory: &Path) -> io::Result<PathBuf> {
+    let blobs = directory.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs)?;
+    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    Ok(blobs)
+}
+
+fn finish_layout(directory: &Path, tag: &str, mut manifest: Value) -> io::Result<()> {
+    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+    let index = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [manifest],
+    });
+    std::fs::write(directory.join("index.json"), serde_json::to_vec(&index)?)
 }
 
 /// A ustar header (POSIX.1-1988); names of up to 100 bytes are all that is needed here.

@@ -5,6 +5,7 @@
 //! every engine uses the node's one built-in bridge.
 
 mod image;
+mod parts;
 mod registry;
 mod request;
 
@@ -18,7 +19,9 @@ use ochre_test_support::engine::Engine;
 use ochre_test_support::leftovers;
 use tempfile::TempDir;
 
+pub use gate::Gate;
 pub use image::{BUSYBOX, busybox};
+pub use parts::{HANDLERS, limits, pod_linux, pod_namespaces, security};
 pub use registry::Registry;
 pub use request::{container, pod, pod_sharing_pids};
 
@@ -58,7 +61,17 @@ impl Node {
 
     /// Starts an engine with this text of a crio.conf; `{dir}` in it stands for the private directory.
     pub async fn configured(configuration: &str) -> anyhow::Result<Self> {
+        Self::prepared(configuration, |_| Ok(())).await
+    }
+
+    /// As [`Node::configured`]; `prepare` puts files into the private directory before the engine starts. A
+    /// `registries.conf` there takes the place of the node's.
+    pub async fn prepared(
+        configuration: &str,
+        prepare: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("ochre-e2e-").tempdir()?;
+        prepare(directory.path())?;
         let text = configuration.replace("{dir}", &directory.path().to_string_lossy());
         let engine = Engine::start(&programs().join("ochre"), directory.path(), Some(&text).filter(|t| !t.is_empty()).map(String::as_str))?;
         let client = Client::connect(&engine.socket()).await?;

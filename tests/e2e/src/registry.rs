@@ -21,11 +21,23 @@ pub struct Registry {
 impl Registry {
     /// Starts it on a free port.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with("")
+    }
+
+    /// Starts one that asks for these credentials: a line of an htpasswd file, with bcrypt.
+    pub fn start_closed(htpasswd: &str) -> anyhow::Result<Self> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), htpasswd)?;
+        // The registry has read the file when it answers.
+        Self::start_with(&format!("auth:\n  htpasswd:\n    realm: here\n    path: {}\n", file.path().display()))
+    }
+
+    fn start_with(options: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("ochre-registry-").tempdir()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let config = directory.path().join("config.yml");
         std::fs::write(&config, format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{options}",
             directory.path().join("data").display()
         ))?;
         let child = Command::new("docker-registry")

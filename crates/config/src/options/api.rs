@@ -30,8 +30,8 @@ options! {
         /// Cipher suites for TLS 1.2; empty takes safe ones.
         tls_cipher_suites: Vec<String> = Vec::new(), later restart;
         /// Largest message sent, bytes; 0 or less is the default.
-        grpc_max_send_msg_size: i64 = 83886080, later restart;
+        grpc_max_send_msg_size: i64 = 83886080, now restart;
         /// Largest message received, bytes; 0 or less is the default.
-        grpc_max_recv_msg_size: i64 = 83886080, later restart;
+        grpc_max_recv_msg_size: i64 = 83886080, now restart;
     }
 }

@@ -12,7 +12,7 @@ options! {
         /// In front of image names that are not references.
         default_transport: String = "docker://".to_owned(), later restart;
         /// Credentials for registries; empty searches the usual places.
-        global_auth_file: PathBuf = PathBuf::new(), later live, check absolute_or_empty;
+        global_auth_file: PathBuf = PathBuf::new(), now live, check absolute_or_empty;
         /// Credentials by Kubernetes namespace.
         namespaced_auth_dir: PathBuf = PathBuf::from("/etc/crio/auth"), later restart, check absolute_or_empty;
         /// Image of pause processes; this engine brings its own and pulls none.
@@ -22,11 +22,11 @@ options! {
         /// Command of pause processes.
         pause_command: String = "/pause".to_owned(), later live;
         /// Images the kubelet must not remove: names, `prefix*` or `*keyword*`.
-        pinned_images: Vec<String> = Vec::new(), later live;
+        pinned_images: Vec<String> = Vec::new(), now live;
         /// Policy of image signatures; empty is /etc/containers/policy.json.
         signature_policy: PathBuf = PathBuf::new(), now live, check absolute_or_empty;
         /// Policies by Kubernetes namespace.
-        signature_policy_dir: PathBuf = PathBuf::from("/etc/crio/policies"), later live, check absolute_or_empty;
+        signature_policy_dir: PathBuf = PathBuf::from("/etc/crio/policies"), now live, check absolute_or_empty;
         /// What becomes of volumes that an image declares.
         image_volumes: ImageVolumes = ImageVolumes::Mkdir, later restart;
         /// Without effect, as in CRI-O: see registries.conf.
@@ -36,10 +36,10 @@ options! {
         /// Watch registries.conf.d.
         auto_reload_registries: bool = false, later restart, environment "AUTO_RELOAD_REGISTRIES";
         /// Time without progress after which a pull is given up; 0 is never.
-        pull_progress_timeout: Duration = Duration::ZERO, later restart;
+        pull_progress_timeout: Duration = Duration::ZERO, now restart;
         /// Mount artifacts as image volumes.
         oci_artifact_mount_support: bool = true, later restart, environment "CONTAINER_OCI_ARTIFACT_SUPPORT";
         /// What an image name without a registry may mean.
-        short_name_mode: ShortNameMode = ShortNameMode::Enforcing, later restart;
+        short_name_mode: ShortNameMode = ShortNameMode::Enforcing, now restart;
     }
 }

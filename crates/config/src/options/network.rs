@@ -9,7 +9,7 @@ options! {
     /// CNI.
     pub struct NetworkConfig as "crio.network" {
         /// Name of the network to use; empty is the first that can be loaded.
-        cni_default_network: String = String::new(), later live;
+        cni_default_network: String = String::new(), now live;
         /// Directory of CNI configurations.
         network_dir: PathBuf = PathBuf::from("/etc/cni/net.d/"), now restart, check absolute, environment "CONTAINER_CNI_CONFIG_DIR";
         /// Directories of CNI plugins.

@@ -13,7 +13,7 @@ options! {
         /// Handler of pods that name none. `ochre` is the built-in one.
         default_runtime: String = "ochre".to_owned(), now live;
         /// Resource limits of all containers, `name=soft:hard` each.
-        default_ulimits: Vec<String> = Vec::new(), later restart, check ulimits;
+        default_ulimits: Vec<String> = Vec::new(), now restart, check ulimits;
         /// Move mounts where `pivot_root` does not work, as on a RAM disk.
         no_pivot: bool = false, later restart;
         /// Directory of private keys for encrypted images.
@@ -27,7 +27,7 @@ options! {
         /// Deprecated: see `monitor_env` of the handlers.
         conmon_env: Vec<String> = Vec::new(), later restart;
         /// Environment of all containers, `NAME=value` each; images and pods override it.
-        default_env: Vec<String> = Vec::new(), later restart, check environment;
+        default_env: Vec<String> = Vec::new(), now restart, check environment;
         /// Least GOMAXPROCS given to containers with a CPU request; 0 gives none.
         min_injected_gomaxprocs: i64 = 0, later restart, check not_negative, environment "CONTAINER_INJECT_GOMAXPROCS";
         /// Label containers for SELinux. The default is whether the node uses SELinux.
@@ -57,13 +57,13 @@ options! {
         /// Capabilities of containers that ask for none.
         default_capabilities: Vec<String> = list(&["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "KILL"]), now restart, check capabilities;
         /// Also put them into the inheritable set.
-        add_inheritable_capabilities: bool = false, later restart;
+        add_inheritable_capabilities: bool = false, now restart;
         /// Kernel parameters of all pods, `key=value` each.
         default_sysctls: Vec<String> = Vec::new(), now restart, check sysctls;
         /// Devices that pods may ask for by annotation.
         allowed_devices: Vec<String> = list(&["/dev/fuse", "/dev/net/tun"]), later restart, check devices;
         /// Devices of all containers, `source:target:rwm` each.
-        additional_devices: Vec<String> = Vec::new(), later restart, check devices;
+        additional_devices: Vec<String> = Vec::new(), now restart, check devices;
         /// Give device nodes to the user the container runs as.
         device_ownership_from_security_context: bool = false, later restart;
         /// Directories of OCI hooks.
@@ -85,9 +85,9 @@ options! {
         /// Directory of sockets for attaching.
         container_attach_socket_dir: PathBuf = PathBuf::from("/var/run/crio"), later restart, check absolute;
         /// Put in front of the source of every mount.
-        bind_mount_prefix: PathBuf = PathBuf::new(), later restart, check absolute_or_empty;
+        bind_mount_prefix: PathBuf = PathBuf::new(), now restart, check absolute_or_empty;
         /// Make every root file system read-only, with temporary file systems where programs write.
-        read_only: bool = false, later restart;
+        read_only: bool = false, now restart;
         /// Deprecated: user id mappings of all containers.
         uid_mappings: String = String::new(), later restart;
         /// Deprecated: group id mappings of all containers.
@@ -109,7 +109,7 @@ options! {
         /// Program of CRI-O that pins namespaces; this engine needs none.
         pinns_path: String = String::new(), later restart;
         /// Mount sources that fail a container when they are missing, instead of being made.
-        absent_mount_sources_to_reject: Vec<PathBuf> = Vec::new(), later live, check absolutes;
+        absent_mount_sources_to_reject: Vec<PathBuf> = Vec::new(), now live, check absolutes;
         /// Checkpoint and restore by CRIU.
         enable_criu_support: bool = true, later restart;
         /// Send the kubelet events of containers.
@@ -117,7 +117,7 @@ options! {
         /// Do not confine containers of the host network by SELinux.
         hostnetwork_disable_selinux: bool = true, later restart;
         /// Leave host ports to somebody else.
-        disable_hostport_mapping: bool = false, later restart, environment "DISABLE_HOSTPORT_MAPPING";
+        disable_hostport_mapping: bool = false, now restart, environment "DISABLE_HOSTPORT_MAPPING";
         /// Time zone of containers: a name, or "Local" for the node's.
         timezone: String = String::new(), later restart, environment "CONTAINER_TIME_ZONE";
     }

@@ -1,7 +1,6 @@
 //! Version, Status, RuntimeConfig, UpdateRuntimeConfig.
 
 use ochre_cri_api as api;
-use serde_json::json;
 
 use crate::failure::Failure;
 use crate::service::Service;
@@ -52,7 +51,8 @@ pub(crate) async fn status(
     });
     let mut info = std::collections::BTreeMap::new();
     if request.verbose {
-        let config = json!({ "ochre": service.about.config, "network": node.network.describe() });
+        let mut config = service.about.config.clone();
+        config["network"] = node.network.describe();
         info.insert("config".to_owned(), config.to_string());
     }
     Ok(api::StatusResponse {

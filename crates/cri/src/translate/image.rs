@@ -32,6 +32,7 @@ pub(crate) fn filesystem(usage: &FsUsage) -> api::FilesystemUsage {
             mountpoint: usage.mountpoint.to_string_lossy().into_owned(),
         }),
         used_bytes: Some(api::UInt64Value { value: usage.bytes }),
-        inodes_used: Some(api::UInt64Value { value: usage.inodes }),
+        // The store's records do not count inodes; no number is better than a wrong one.
+        inodes_used: Some(usage.inodes).filter(|inodes| *inodes > 0).map(|value| api::UInt64Value { value }),
     }
 }

@@ -95,6 +95,11 @@ fn interface(stats: &InterfaceStats) -> api::NetworkInterfaceUsage {
     }
 }
 
+/// The use of all containers; `None` until it is known of one.
+fn nano_cores(stats: &SandboxStats) -> Option<u64> {
+    stats.containers.iter().filter_map(|(_, stats)| stats.nano_cores).reduce(u64::saturating_add)
+}
+
 /// One pod: the sum of its containers, its interfaces, and the containers themselves.
 pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUsage) -> api::PodSandboxStats {
     let timestamp = stats.timestamp.nanos();
@@ -118,7 +123,7 @@ pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUs
             cpu: Some(api::CpuUsage {
                 timestamp,
                 usage_core_nano_seconds: number(sum(|s| s.cgroup.cpu.usage_ns)),
-                usage_nano_cores: number(sum(|s| s.nano_cores.unwrap_or(0))),
+                usage_nano_cores: nano_cores(stats).and_then(number),
                 psi: None,
             }),
             memory: Some(api::MemoryUsage {

@@ -186,6 +186,10 @@ pub(crate) fn unpack(
         let (expected, actual) = (wanted.diff_id.clone(), applied.diff_id);
         return Err(PullError::DiffId { layer, expected, actual });
     }
+    if applied.replaced > 0 {
+        // The archive cannot be put together again from files that were replaced; podman makes another one without it.
+        staging.drop_tar_split()?;
+    }
     let digests = LayerDigests {
         compressed_digest: Some(layer),
         compressed_size: i64::try_from(wanted.size).unwrap_or(i64::MAX),

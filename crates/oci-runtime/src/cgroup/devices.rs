@@ -148,6 +148,10 @@ impl Policy {
         ];
         for rule in self.rules.iter().rev() {
             code.extend(block(rule));
+            if rule.is_all() {
+                // It decides every request, and the kernel's verifier refuses instructions that nothing leads to.
+                return code;
+            }
         }
         code.extend(verdict(false));
         code
@@ -309,6 +313,7 @@ mod tests {
     fn everything_is_everything() {
         let policy = Policy::new(&[rule(false, "a", -1, -1, "rwm"), rule(true, "a", -1, -1, "rwm")]).unwrap();
         assert!(run(&policy.program(), BLOCK, 7, 8, 0));
+        assert_eq!(policy.program().len(), 8, "nothing follows the verdict that decides every request");
         assert_eq!(policy.rules[0].v1_line(), "a *:* rwm");
         assert!(Policy::new(&[rule(true, "x", 0, 0, "r")]).is_err());
         assert!(Policy::new(&[rule(true, "c", 0, 0, "q")]).is_err());

@@ -47,6 +47,8 @@ pub(super) fn check(config: &ContainerConfig) -> Result<(), Error> {
 
 /// Performs it. On failure everything that was made is undone before the error is returned.
 pub(super) async fn create(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Process, Error> {
+    // Asked again now that the container is registered: a stop that began before sees it and waits for this creation.
+    super::driver::check_ready(&container.sandbox)?;
     let image = engine.node.images.resolve(&container.config.image).await?;
     let result = perform(engine, container, image).await;
     if result.is_err()

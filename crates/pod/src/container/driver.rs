@@ -53,10 +53,7 @@ impl Pods {
         sandbox: &Arc<Sandbox>,
         config: ContainerConfig,
     ) -> Result<ContainerId, Shared> {
-        if !sandbox.is_ready() {
-            let error = Error::SandboxNotReady { id: sandbox.id.clone(), state: sandbox.state().name() };
-            return Err(Arc::new(error));
-        }
+        check_ready(sandbox).map_err(Arc::new)?;
         super::create::check(&config).map_err(Arc::new)?;
         let mut started = None;
         let metadata = config.metadata.clone();
@@ -98,6 +95,14 @@ impl Container {
             }
         }
     }
+}
+
+/// Containers are made in ready pods only.
+pub(super) fn check_ready(sandbox: &Sandbox) -> Result<(), Error> {
+    if sandbox.is_ready() {
+        return Ok(());
+    }
+    Err(Error::SandboxNotReady { id: sandbox.id.clone(), state: sandbox.state().name() })
 }
 
 /// A second request for a taken name: the retry of the same one, or a different container.

@@ -35,6 +35,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exi
         return;
     }
     container.probe.close();
+    drop(container.take_spare());
     tracing::info!(container = %id, code = exit.code, oom = exit.oom_killed, "exited");
     let cleaned = clean(engine, container, phase).await;
     if let Err(error) = cleaned {

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
+use ochre_monitor_api::client::Monitor;
+use ochre_monitor_api::{Adopt, Descriptors};
 use ochre_sys::atomic::Durability;
+use ochre_types::Timestamp;
 
 use super::Container;
 use super::state::{ContainerState, Event};
@@ -27,7 +30,9 @@ pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
     if let Some(monitor) = container.sandbox.monitor() {
         match monitor.delete(&container.id).await {
             Ok(()) | Err(ochre_monitor_api::client::Error::Disconnected { .. }) => {}
-            Err(error) if error.kind() == ochre_types::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ochre_types::ErrorKind::NotFound => {
+                delete_unknown(engine, container, &monitor).await;
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -44,6 +49,23 @@ pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
         engine.records.remove_container(&container.sandbox.id, &container.id)
     })
     .await
+}
+
+/// A creation that a dead monitor took along may have left the runtime's state and cgroup: another monitor takes the
+/// container over as one without a process, which makes the runtime delete whatever there is.
+async fn delete_unknown(engine: &Engine, container: &Container, monitor: &Monitor) {
+    if container.state() != ContainerState::Creating {
+        return;
+    }
+    let Ok(creation) = crate::monitor::creation(engine, container, None) else { return };
+    let adoption = Adopt { container: creation, pid: 0, start_time: 0, started_at: Timestamp::ZERO };
+    let deleted = match monitor.adopt(adoption, Descriptors::default()).await {
+        Ok(()) => monitor.delete(&container.id).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = deleted {
+        tracing::debug!(container = %container.id, "nothing of the runtime's to delete: {error}");
+    }
 }
 
 fn remove_dir(path: std::path::PathBuf) -> Result<(), Error> {

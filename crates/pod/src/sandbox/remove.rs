@@ -17,7 +17,12 @@ pub(super) async fn remove(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Resu
     super::stop::stop(engine, sandbox).await?;
     let mut failures = Vec::new();
     for container in engine.containers_of(sandbox) {
-        failures.extend(container.remove().await.err().map(|error| error.to_string()));
+        match container.remove().await {
+            Err(error) if !matches!(*error, Error::NoSuchContainer { .. }) => {
+                failures.push(error.to_string())
+            }
+            _ => {}
+        }
     }
     if !failures.is_empty() {
         return Err(Error::TeardownIncomplete { id: sandbox.id.clone(), causes: failures });

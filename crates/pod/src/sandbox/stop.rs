@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ochre_network::DetachRequest;
+use ochre_runtime::cgroup::MonitorPlacement;
 use ochre_runtime::files;
 use ochre_sys::atomic::Durability;
 
@@ -48,6 +49,8 @@ async fn kill_containers(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Er
     for stop in stops {
         match stop.await {
             Ok(Ok(())) => {}
+            // Its creation has failed meanwhile, or its removal has won.
+            Ok(Err(error)) if matches!(*error, Error::NoSuchContainer { .. }) => {}
             Ok(Err(error)) => failures
                 .push(Error::TeardownIncomplete { id: sandbox.id.clone(), causes: vec![error.to_string()] }),
             Err(_) => failures.push(Error::Interrupted { object: format!("pod {}", sandbox.id) }),
@@ -89,9 +92,11 @@ async fn end_monitor(sandbox: &Arc<Sandbox>) -> Result<(), Error> {
     }
 }
 
-/// Network, pins and shm, in this order: CNI DEL wants the namespace to be there still.
+/// The monitor's place, network, pins and shm, in this order: CNI DEL wants the namespace to be there still.
 fn undo_surroundings(engine: &Engine, sandbox: &Sandbox) -> Vec<Error> {
     let mut failures = Vec::new();
+    let placement = MonitorPlacement::plan(engine.node.driver, &sandbox.id);
+    failures.extend(placement.undo(&engine.node.cgroups).err().map(Error::from));
     if let Some(netns) = sandbox.network_namespace() {
         // The network crate has its own record of what it did.
         let request =

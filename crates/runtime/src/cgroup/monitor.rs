@@ -5,9 +5,11 @@ use ochre_systemd::{Bus, KillMode, Property};
 use ochre_types::SandboxId;
 use serde::{Deserialize, Serialize};
 
-use super::{CgroupError, Driver};
+use super::{CgroupError, Cgroups, Driver, GroupPath};
 
 const SIGPIPE: i32 = 13;
+/// Where CRI-O has its monitors.
+const SLICE: &str = "system.slice";
 
 /// What was done with a monitor. Serializable, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ impl MonitorPlacement {
         }
     }
 
-    /// Moves the process there. A scope of that name left by an earlier monitor that failed is replaced.
+    /// Moves the process there. A scope of that name left by an earlier monitor is replaced.
     ///
     /// # Errors
     /// [`CgroupError::Systemd`].
@@ -46,24 +48,31 @@ impl MonitorPlacement {
             Property::TimeoutStopUSec(5_000_000),
             Property::CollectFailed(true),
         ];
-        match bus.start_transient_scope(scope, "system.slice", &[pid], &properties) {
+        let start = |bus: &mut Bus| bus.start_transient_scope(scope, SLICE, &[pid], &properties);
+        match start(&mut bus) {
             Err(ochre_systemd::Error::UnitExists { .. }) => {
-                match bus.reset_failed_unit(scope) {
-                    Ok(()) | Err(ochre_systemd::Error::NoSuchUnit { .. }) => {}
-                    Err(source) => return Err(failed(source)),
+                // That of a monitor that died: systemd has not noticed yet, or keeps it because it failed.
+                for forget in [Bus::stop_unit, Bus::reset_failed_unit] {
+                    match forget(&mut bus, scope) {
+                        Ok(()) | Err(ochre_systemd::Error::NoSuchUnit { .. }) => {}
+                        Err(source) => return Err(failed(source)),
+                    }
                 }
-                bus.start_transient_scope(scope, "system.slice", &[pid], &properties).map_err(failed)
+                start(&mut bus).map_err(failed)
             }
             result => result.map_err(failed),
         }
     }
 
-    /// Stops the scope with whatever is left in it. A scope that is gone is fine.
+    /// Stops the scope if a process is left in it; one without processes is taken away by systemd itself.
     ///
     /// # Errors
-    /// [`CgroupError::Systemd`].
-    pub fn undo(&self) -> Result<(), CgroupError> {
+    /// [`CgroupError::Systemd`], and [`CgroupError::Read`] when its processes cannot be listed.
+    pub fn undo(&self, cgroups: &Cgroups) -> Result<(), CgroupError> {
         let Self::Scope(scope) = self else { return Ok(()) };
+        if cgroups.pids(&GroupPath::new(&format!("/{SLICE}/{scope}"))?)?.is_empty() {
+            return Ok(());
+        }
         let failed = |source| CgroupError::Systemd { unit: scope.clone(), source };
         match Bus::system().map_err(failed)?.stop_unit(scope) {
             Ok(()) | Err(ochre_systemd::Error::NoSuchUnit { .. }) => Ok(()),

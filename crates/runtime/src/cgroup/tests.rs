@@ -260,7 +260,7 @@ fn a_monitor_has_a_scope_only_under_systemd() {
     let kept = MonitorPlacement::plan(Driver::Cgroupfs, &id);
     assert_eq!(kept, MonitorPlacement::DaemonsGroup);
     kept.place(1).unwrap();
-    kept.undo().unwrap();
+    kept.undo(&Cgroups::detect().unwrap()).unwrap();
     let scope = MonitorPlacement::plan(Driver::Systemd, &id);
     assert_eq!(scope, MonitorPlacement::Scope(format!("crio-conmon-{ID}.scope")));
     if !ochre_systemd::running() {
@@ -269,12 +269,22 @@ fn a_monitor_has_a_scope_only_under_systemd() {
     let mut scratch = Scratch::new("scope");
     std::fs::create_dir_all(scratch.cgroups.directory("pids", &scratch.path()).unwrap()).unwrap();
     let scope = MonitorPlacement::plan(Driver::Systemd, &SandboxId::generate());
-    let pid = scratch.sleeper_in(&scratch.path(), "trap '' PIPE; exec sleep 600");
+    let MonitorPlacement::Scope(name) = &scope else { panic!("{scope:?}") };
+    let scope_group = GroupPath::new(&format!("/system.slice/{name}")).unwrap();
+    // The second monitor takes the place of the first, whose end systemd may not have noticed yet.
+    for _ in 0..2 {
+        let pid = scratch.sleeper_in(&scratch.path(), "exec sleep 600");
+        scope.place(pid).unwrap();
+        let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        assert!(group.contains("/system.slice/crio-conmon-"), "{group}");
+        assert_eq!(scratch.cgroups.pids(&scope_group).unwrap(), [pid]);
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    let pid = scratch.sleeper_in(&scratch.path(), "exec sleep 600");
     scope.place(pid).unwrap();
-    let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    assert!(group.contains("/system.slice/crio-conmon-"), "{group}");
-    drop(scratch);
-    scope.undo().unwrap();
+    scope.undo(&scratch.cgroups).unwrap();
+    assert!(!scope_group.below(Path::new("/sys/fs/cgroup")).exists(), "it is stopped with what is in it");
 }
 
 #[test]

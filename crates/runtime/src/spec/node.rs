@@ -50,6 +50,36 @@ pub struct Ulimit {
     pub hard: u64,
 }
 
+impl Ulimit {
+    /// Reads `name=soft:hard` or `name=both`, as in `nofile=1024:4096`; -1 is no limit. `None` for any other form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, values) = text.split_once('=')?;
+        let name = name.to_ascii_lowercase();
+        let limit = match name.strip_prefix("rlimit_").unwrap_or(&name) {
+            "as" => PosixRlimitType::RlimitAs,
+            "core" => PosixRlimitType::RlimitCore,
+            "cpu" => PosixRlimitType::RlimitCpu,
+            "data" => PosixRlimitType::RlimitData,
+            "fsize" => PosixRlimitType::RlimitFsize,
+            "locks" => PosixRlimitType::RlimitLocks,
+            "memlock" => PosixRlimitType::RlimitMemlock,
+            "msgqueue" => PosixRlimitType::RlimitMsgqueue,
+            "nice" => PosixRlimitType::RlimitNice,
+            "nofile" => PosixRlimitType::RlimitNofile,
+            "nproc" => PosixRlimitType::RlimitNproc,
+            "rss" => PosixRlimitType::RlimitRss,
+            "rtprio" => PosixRlimitType::RlimitRtprio,
+            "rttime" => PosixRlimitType::RlimitRttime,
+            "sigpending" => PosixRlimitType::RlimitSigpending,
+            "stack" => PosixRlimitType::RlimitStack,
+            _ => return None,
+        };
+        let number = |text: &str| if text == "-1" { Some(u64::MAX) } else { text.parse().ok() };
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        Some(Self { limit, soft: number(soft)?, hard: number(hard)? })
+    }
+}
+
 /// Rules for the host side of volumes.
 #[derive(Debug, Clone, Default)]
 pub struct SourceRules {
@@ -143,4 +173,20 @@ pub enum HostDevices {
     All,
     /// Only those asked for.
     None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ulimit_has_one_value_or_two_and_minus_one_is_none() {
+        let nofile = |soft, hard| Some(Ulimit { limit: PosixRlimitType::RlimitNofile, soft, hard });
+        assert_eq!(Ulimit::parse("nofile=1024:4096"), nofile(1024, 4096));
+        assert_eq!(Ulimit::parse("RLIMIT_NOFILE=7"), nofile(7, 7));
+        assert_eq!(Ulimit::parse("nofile=5:-1"), nofile(5, u64::MAX));
+        for wrong in ["nofile", "files=1", "nofile=a", "nofile=1:2:3", "nofile=-2"] {
+            assert_eq!(Ulimit::parse(wrong), None, "{wrong}");
+        }
+    }
 }

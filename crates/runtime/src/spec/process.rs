@@ -83,6 +83,13 @@ impl Environment {
         Ok(environment)
     }
 
+    /// Gives a process without `HOME` the user's own, or `/`; OCI runtimes do the same where they look at all.
+    pub(super) fn default_home(&mut self, home: Option<&str>) {
+        if self.get("HOME").is_none_or(str::is_empty) {
+            self.set("HOME", home.filter(|home| !home.contains(char::is_control)).unwrap_or("/"));
+        }
+    }
+
     fn set_requested(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {
         let refused = |reason| Error::Text { field: "environment variable", name: shortened(name), reason };
         if name.is_empty() || name.contains(['=', '\0']) {

@@ -210,7 +210,7 @@ fn an_ordinary_container_becomes_exactly_this() {
             "terminal": false,
             "user": { "uid": 0, "gid": 0, "additionalGids": [0] },
             "args": ["/bin/server"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=web"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=web", "HOME=/root"],
             "cwd": "/",
             "capabilities": {
                 "bounding": granted, "effective": granted, "inheritable": [], "permitted": granted, "ambient": []

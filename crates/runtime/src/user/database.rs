@@ -12,6 +12,8 @@ pub(super) struct User<'a> {
     pub(super) name: &'a str,
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// Home directory; may be empty.
+    pub(super) home: &'a str,
 }
 
 /// A record of `/etc/group`.
@@ -34,7 +36,8 @@ pub(super) fn users(content: &[u8]) -> impl Iterator<Item = User<'_>> {
         let mut fields = line.split(':');
         let (name, _password) = (fields.next()?, fields.next()?);
         let (uid, gid) = (id(fields.next()?)?, id(fields.next()?)?);
-        (!name.is_empty()).then_some(User { name, uid, gid })
+        let home = fields.nth(1).unwrap_or_default();
+        (!name.is_empty()).then_some(User { name, uid, gid, home })
     })
 }
 

@@ -1,0 +1,50 @@
+//! The image verbs, in short.
+
+use ochre_cri_api as api;
+use ochre_test_support::layout::Layered;
+
+use crate::{Node, Registry};
+
+fn spec(image: &str) -> Option<api::ImageSpec> {
+    Some(api::ImageSpec { image: image.into(), ..Default::default() })
+}
+
+impl Node {
+    /// Pulls an image; returns its id.
+    pub async fn pull(&mut self, image: &str) -> Result<String, tonic::Status> {
+        self.pull_with(image, None).await
+    }
+
+    /// Pulls an image with credentials; returns its id.
+    pub async fn pull_with(&mut self, image: &str, auth: Option<api::AuthConfig>) -> Result<String, tonic::Status> {
+        let request = api::PullImageRequest { image: spec(image), auth, sandbox_config: None };
+        Ok(self.client.images.pull_image(request).await?.into_inner().image_ref)
+    }
+
+    /// All images.
+    pub async fn images(&mut self) -> Result<Vec<api::Image>, tonic::Status> {
+        Ok(self.client.images.list_images(api::ListImagesRequest::default()).await?.into_inner().images)
+    }
+
+    /// The image that a text means.
+    pub async fn image(&mut self, image: &str) -> Result<Option<api::Image>, tonic::Status> {
+        let request = api::ImageStatusRequest { image: spec(image), verbose: false };
+        Ok(self.client.images.image_status(request).await?.into_inner().image)
+    }
+
+    /// Removes the image that a text means.
+    pub async fn remove_image(&mut self, image: &str) -> Result<(), tonic::Status> {
+        let request = api::RemoveImageRequest { image: spec(image) };
+        self.client.images.remove_image(request).await.map(drop)
+    }
+}
+
+impl Registry {
+    /// Pushes an image of several layers, with skopeo's options.
+    pub fn push_layered(&self, image: &Layered, name: &str, options: &[&str]) -> anyhow::Result<String> {
+        let layout = tempfile::tempdir()?;
+        let id = image.write_layout(layout.path(), "latest")?;
+        self.copy(&format!("oci:{}:latest", layout.path().display()), name, options)?;
+        Ok(id)
+    }
+}
