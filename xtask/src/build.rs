@@ -45,12 +45,19 @@ pub(crate) fn target_dir(root: &Path) -> PathBuf {
 
 /// Runs cargo in the workspace.
 pub(crate) fn cargo(root: &Path, arguments: &[&str], rustflags: Option<&str>) -> anyhow::Result<()> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root);
+    let mut command = cargo_command(root);
+    command.args(arguments);
     if let Some(flags) = rustflags {
         command.env("RUSTFLAGS", flags);
     }
     run_command(&mut command)
+}
+
+/// Cargo, to be run in the workspace.
+pub(crate) fn cargo_command(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
 }
 
 /// Runs a command and fails with its line when it fails.

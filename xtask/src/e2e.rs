@@ -10,10 +10,16 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::build::{run_command, target_dir};
+use crate::tally::Tally;
 use crate::tools;
 
 /// Runs the tests against the programs in `programs`; `arguments` go to the test programs.
-pub(crate) fn run(root: &Path, programs: &Path, arguments: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run(
+    root: &Path,
+    programs: &Path,
+    arguments: &[String],
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let crictl = tools::crictl(&target_dir(root))?;
     let programs = programs.canonicalize().with_context(|| format!("finding {}", programs.display()))?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -31,7 +37,7 @@ pub(crate) fn run(root: &Path, programs: &Path, arguments: &[String]) -> anyhow:
         ));
     }
     script.push_str("exec \"$@\"\n");
-    let result = run_command(
+    let result = tally.run(
         Command::new("unshare")
             .args(["--net", "--mount", "sh", "-c", &script, "sh", &cargo])
             .args(["test", "-p", "ochre-e2e", "--locked", "--offline", "--", "--test-threads", "1"])

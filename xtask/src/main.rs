@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod e2e;
 mod gen_api;
+mod tally;
 mod test;
 mod tools;
 
@@ -62,7 +63,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Test { quick } => test::run(&root, quick),
         Verb::E2e { programs, arguments } => {
             let programs = programs.map_or_else(|| build::run(&root), Ok)?;
-            e2e::run(&root, &programs, &arguments)
+            e2e::run(&root, &programs, &arguments, &mut tally::Tally::default())
         }
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Gen { check } => gen_api::run(&root, check),

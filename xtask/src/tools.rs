@@ -11,7 +11,7 @@ use crate::build::run_command;
 
 /// crictl's version; the tests compare with what this one prints.
 const CRICTL: &str = "v1.36.0";
-const CARGO_DENY: &str = "0.19.9";
+const CARGO_DENY: &str = "0.20.2";
 /// A program that shows the package is there, and the package.
 const PACKAGES: [(&str, &str); 9] = [
     ("/usr/sbin/runc", "runc"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   record              same boot                                      after a reboot
-//!   Creating            undo, forget                                   undo, forget
+//!   Creating            undo, forget                                   stop: it may have been ready
 //!   Ready               connect to the monitor, or start another one   containers Lost, stop
 //!                       that adopts what lives
 //!   Stopping            go on stopping                                 containers Lost, stop
@@ -79,9 +79,11 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
     let same_boot = record.boot_id == engine.boot_id;
     let live = Live { ips: record.ips.clone(), pause_pid: record.pause_pid };
     let state = match record.phase {
-        SandboxPhase::Creating => SandboxState::Creating,
+        SandboxPhase::Creating if same_boot => SandboxState::Creating,
         SandboxPhase::Ready if same_boot => SandboxState::Ready(live),
-        SandboxPhase::Ready | SandboxPhase::Stopping => SandboxState::Stopping(live),
+        // After a power loss the synced record is an early one: whether the pod was ready by then is unknown, and a
+        // stopped pod is a true answer in both cases.
+        SandboxPhase::Creating | SandboxPhase::Ready | SandboxPhase::Stopping => SandboxState::Stopping(live),
         SandboxPhase::Stopped | SandboxPhase::Removing => SandboxState::Stopped,
     };
     let (sandbox, commands) = Sandbox::new(sandbox::Seed {
@@ -105,7 +107,7 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
         .into_iter()
         .map(|container| restore_container(&engine, &sandbox, container, snapshot.as_ref(), same_boot))
         .collect();
-    if record.phase == SandboxPhase::Creating {
+    if state == SandboxState::Creating {
         return forget_half_made(&engine, &sandbox).await;
     }
     if snapshot.is_none() && matches!(state, SandboxState::Ready(_)) {
@@ -169,7 +171,8 @@ fn restore_container(
     same_boot: bool,
 ) -> Restored {
     let known = snapshot.and_then(|s| s.containers.iter().find(|known| known.id == record.id));
-    let (state, ended) = state_of(&record, known);
+    let phase = phase_of(&record.phase, known, same_boot);
+    let (state, ended) = state_of(&phase, known);
     let image = record.image;
     let (container, commands) = Container::new(container::Seed {
         id: record.id,
@@ -203,18 +206,36 @@ fn restore_container(
             container.report_exit(crate::monitor::lost(), ExitReason::Lost);
         }
     }
-    (container, record.phase, commands)
+    (container, phase, commands)
 }
 
 type Ended = Option<(ochre_types::Exit, ExitReason)>;
 
+/// A record without a process was written beside the runtime's work. In the same boot the monitor knows how that went;
+/// a container it does not know was not finished.
+fn phase_of(
+    phase: &ContainerPhase,
+    known: Option<&ochre_monitor_api::ContainerSnapshot>,
+    same_boot: bool,
+) -> ContainerPhase {
+    use ochre_monitor_api::ContainerState as Seen;
+    match (phase, known.map(|known| known.state)) {
+        (
+            ContainerPhase::Live { pid: 0, started_at },
+            Some(Seen::Created { pid } | Seen::Running { pid } | Seen::Exited { pid, .. }),
+        ) => ContainerPhase::Live { pid, started_at: *started_at },
+        (ContainerPhase::Live { pid: 0, .. }, _) if same_boot => ContainerPhase::Creating,
+        (phase, _) => phase.clone(),
+    }
+}
+
 /// The state to start from, and an exit that the monitor has seen meanwhile.
 fn state_of(
-    record: &latest::Container,
+    phase: &ContainerPhase,
     known: Option<&ochre_monitor_api::ContainerSnapshot>,
 ) -> (ContainerState, Ended) {
     use ochre_monitor_api::ContainerState as Seen;
-    match &record.phase {
+    match phase {
         // Undone by `finish_container`; nobody sees it before.
         ContainerPhase::Creating => (ContainerState::Creating, None),
         ContainerPhase::Live { pid, started_at } => {
@@ -285,5 +306,35 @@ impl Sandbox {
     ) -> impl Future<Output = Result<(), crate::error::Shared>> + Send + use<> {
         let sandbox = Arc::clone(self);
         async move { sandbox.ask_remove().await }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ochre_monitor_api::{ContainerSnapshot, ContainerState as Seen};
+
+    fn seen(state: Seen) -> ContainerSnapshot {
+        ContainerSnapshot { id: ContainerId::generate(), state, started_at: Timestamp::ZERO }
+    }
+
+    #[test]
+    fn a_record_written_beside_the_runtime_is_completed_by_the_monitor_or_undone() {
+        let unborn = ContainerPhase::Live { pid: 0, started_at: 0 };
+        let born = ContainerPhase::Live { pid: 7, started_at: 0 };
+        let created = seen(Seen::Created { pid: 9 });
+        let making = seen(Seen::Creating);
+        let table = [
+            (&unborn, Some(&created), true, ContainerPhase::Live { pid: 9, started_at: 0 }),
+            (&unborn, Some(&making), true, ContainerPhase::Creating),
+            (&unborn, None, true, ContainerPhase::Creating),
+            // After a power loss it may have been acknowledged: it is listed as lost.
+            (&unborn, None, false, unborn.clone()),
+            (&born, None, true, born.clone()),
+            (&born, Some(&created), true, born.clone()),
+        ];
+        for (phase, known, same_boot, expected) in table {
+            assert_eq!(phase_of(phase, known, same_boot), expected, "{phase:?} {known:?} {same_boot}");
+        }
     }
 }

@@ -91,6 +91,13 @@ impl Engine {
         Ok(())
     }
 
+    /// The program and its arguments, for starting it in another way.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_remove("CONTAINER_CONFIG");
+        command
+    }
+
     /// Its CRI socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.join("ochre.sock")

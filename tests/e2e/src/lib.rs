@@ -4,8 +4,11 @@
 //! `OCHRE_CRICTL`) and gives the whole run a network and a mount namespace of its own. They run one after the other:
 //! every engine uses the node's one built-in bridge.
 
+mod forge;
+mod gate;
 mod image;
 mod parts;
+mod pull;
 mod registry;
 mod request;
 

@@ -18,24 +18,24 @@ impl Node {
     /// Pulls an image with credentials; returns its id.
     pub async fn pull_with(&mut self, image: &str, auth: Option<api::AuthConfig>) -> Result<String, tonic::Status> {
         let request = api::PullImageRequest { image: spec(image), auth, sandbox_config: None };
-        Ok(self.client.images.pull_image(request).await?.into_inner().image_ref)
+        Ok(self.client.image.pull_image(request).await?.into_inner().image_ref)
     }
 
     /// All images.
     pub async fn images(&mut self) -> Result<Vec<api::Image>, tonic::Status> {
-        Ok(self.client.images.list_images(api::ListImagesRequest::default()).await?.into_inner().images)
+        Ok(self.client.image.list_images(api::ListImagesRequest::default()).await?.into_inner().images)
     }
 
     /// The image that a text means.
     pub async fn image(&mut self, image: &str) -> Result<Option<api::Image>, tonic::Status> {
         let request = api::ImageStatusRequest { image: spec(image), verbose: false };
-        Ok(self.client.images.image_status(request).await?.into_inner().image)
+        Ok(self.client.image.image_status(request).await?.into_inner().image)
     }
 
     /// Removes the image that a text means.
     pub async fn remove_image(&mut self, image: &str) -> Result<(), tonic::Status> {
         let request = api::RemoveImageRequest { image: spec(image) };
-        self.client.images.remove_image(request).await.map(drop)
+        self.client.image.remove_image(request).await.map(drop)
     }
 }
 

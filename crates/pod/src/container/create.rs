@@ -69,12 +69,19 @@ async fn perform(
         blocking(container.id.to_string(), move || prepare(&engine, &container, &image)).await?
     };
     let creation = crate::monitor::creation(engine, container, prepared.log_path.clone())?;
-    let created = container.monitor()?.create(creation).await?;
+    let monitor = container.monitor()?;
     // The cell was empty: only this task makes this container.
     drop(container.made.set(prepared));
+    // The sync runs beside the runtime. What a power loss must not take is that the container was there; its process
+    // does not survive that anyway, so the synced record has none.
+    let unborn = ContainerPhase::Live { pid: 0, started_at: 0 };
+    let (durable, created) =
+        tokio::join!(save(engine, container, unborn, Durability::Synced), monitor.create(creation));
+    let created = created?;
     *container.spare.lock() = Some(created.spare);
+    durable?;
     let phase = ContainerPhase::Live { pid: created.pid, started_at: 0 };
-    save(engine, container, phase, Durability::Synced).await?;
+    save(engine, container, phase, Durability::Volatile).await?;
     Ok(Process { pid: created.pid })
 }
 

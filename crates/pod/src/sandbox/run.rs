@@ -166,21 +166,27 @@ async fn perform(
         let (engine, record, dir) = (Arc::clone(engine), record.clone(), engine.sandbox_dir(sandbox));
         let logs = sandbox.log_directory.clone();
         blocking(sandbox.id.as_str(), move || {
-            // Volatile: a power loss voids every effect but the address lease, which garbage collection frees.
+            // Enough against `kill -9`; the synced copy against power loss follows beside the work.
             engine.records.put_sandbox(&record, Durability::Volatile)?;
             make_private(&dir)?;
             std::fs::create_dir_all(&logs).map_err(Error::io("making log directory", logs))
         })
         .await?;
     }
-    let monitor = crate::monitor::launch(engine, sandbox);
-    let (surroundings, monitor) = tokio::join!(surroundings(engine, sandbox), monitor);
-    let attachment = surroundings?;
-    let monitor = monitor?;
+    let (durable, attachment, monitor) = tokio::join!(
+        put(engine, record.clone(), Durability::Synced),
+        surroundings(engine, sandbox),
+        crate::monitor::launch(engine, sandbox),
+    );
+    durable?;
+    let (attachment, monitor) = (attachment?, monitor?);
     let ips = attachment.map(|a| a.ips).unwrap_or_default();
     let pause_pid = pause(engine, sandbox, &monitor).await?;
     let live = Live { ips, pause_pid };
-    commit(engine, sandbox, record, &live).await?;
+    record.phase = SandboxPhase::Ready;
+    record.ips.clone_from(&live.ips);
+    record.pause_pid = live.pause_pid;
+    put(engine, record.clone(), Durability::Volatile).await?;
     Ok(live)
 }
 
@@ -317,17 +323,9 @@ pub(crate) fn runtime_command(engine: &Engine, handler: &ochre_runtime::handler:
     }
 }
 
-async fn commit(
-    engine: &Arc<Engine>,
-    sandbox: &Arc<Sandbox>,
-    record: &mut latest::Sandbox,
-    live: &Live,
-) -> Result<(), Error> {
-    record.phase = SandboxPhase::Ready;
-    record.ips.clone_from(&live.ips);
-    record.pause_pid = live.pause_pid;
-    let (engine, record) = (Arc::clone(engine), record.clone());
-    blocking(sandbox.id.to_string(), move || engine.records.put_sandbox(&record, Durability::Synced)).await
+async fn put(engine: &Arc<Engine>, record: latest::Sandbox, durability: Durability) -> Result<(), Error> {
+    let engine = Arc::clone(engine);
+    blocking(record.id.to_string(), move || engine.records.put_sandbox(&record, durability)).await
 }
 
 /// Options for starting the pod's monitor.
