@@ -13,7 +13,10 @@ use crate::build::run_command;
 const CRICTL: &str = "v1.36.0";
 const CARGO_DENY: &str = "0.20.2";
 /// A program that shows the package is there, and the package.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 12] = [
+    ("/usr/bin/unshare", "util-linux"),
+    ("/usr/sbin/ip", "iproute2"),
+    ("/usr/bin/python3", "python3"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/bin/crun", "crun"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),

@@ -249,13 +249,22 @@ fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Err
             seccomp: None,
             apparmor_profile: String::new(),
             apparmor: apparmor_profiles(),
-            selinux: config.runtime.selinux,
+            selinux: config.runtime.selinux && kernel_has_selinux(),
             masked_paths: default_masked_paths(),
         },
         cgroup: CgroupFacts::detect(cgroups.version()),
         held,
         passed_annotations: Vec::new(),
     })
+}
+
+/// Labels that the kernel does not know would fail every container.
+fn kernel_has_selinux() -> bool {
+    let has_selinux = Path::new("/sys/fs/selinux/enforce").exists();
+    if !has_selinux {
+        tracing::warn!("crio.runtime.selinux is on, but SELinux is off on this node: containers are not labelled");
+    }
+    has_selinux
 }
 
 /// Makes a directory of the engine's own, for nobody else's eyes.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ochre_monitor_api::client::{Event, Events, Monitor};
-use ochre_monitor_api::{Adopt, Create, Snapshot, StdinMode, Stdio, exit_record};
+use ochre_monitor_api::{Adopt, Create, Descriptors, Snapshot, StdinMode, Stdio, exit_record};
 use ochre_runtime::cgroup::MonitorPlacement;
 use ochre_types::{Exit, Timestamp};
 
@@ -91,6 +91,7 @@ async fn pump(engine: Arc<Engine>, sandbox: Arc<Sandbox>, mut events: Events) {
 
 /// A monitor died under a pod that is up: a new one adopts what still lives.
 async fn replace(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Events> {
+    let _turn = sandbox.replacing.lock().await;
     if sandbox.monitor.lock().take().is_none() || !matches!(sandbox.state(), SandboxState::Ready(_)) {
         return None;
     }
@@ -115,6 +116,9 @@ async fn replace(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Events>
 /// Hands every container that may live to a new monitor; an exit that the old one had noted is used as it is.
 pub(crate) async fn adopt_all(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, monitor: &Monitor) {
     let dir = engine.sandbox_dir(sandbox);
+    if let Err(error) = adopt_pause(engine, sandbox, monitor).await {
+        tracing::warn!(pod = %sandbox.id, "its pause process cannot be watched: {error}");
+    }
     for container in engine.containers_of(sandbox) {
         let Some(process) = container.state().process() else { continue };
         if let Ok(Some((pid, exit))) = exit_record::read(&dir, &container.id)
@@ -134,6 +138,13 @@ pub(crate) async fn adopt_all(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>, moni
             tracing::warn!(container = %container.id, "its process is gone and nobody saw the exit code: {error}");
             container.report_exit(lost(), ExitReason::Lost);
         }
+    }
+}
+
+async fn adopt_pause(engine: &Engine, sandbox: &Sandbox, monitor: &Monitor) -> Result<(), Error> {
+    match crate::sandbox::pause::adoption(engine, sandbox)? {
+        Some(adoption) => Ok(monitor.adopt(adoption, Descriptors::default()).await?),
+        None => Ok(()),
     }
 }
 

@@ -110,7 +110,7 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
     if state == SandboxState::Creating {
         return forget_half_made(&engine, &sandbox).await;
     }
-    if snapshot.is_none() && matches!(state, SandboxState::Ready(_)) {
+    if up && snapshot.is_none() && matches!(state, SandboxState::Ready(_) | SandboxState::Stopping(_)) {
         let monitor = crate::monitor::launch(&engine, &sandbox).await?;
         crate::monitor::adopt_all(&engine, &sandbox, &monitor).await;
     }

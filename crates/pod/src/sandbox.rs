@@ -1,6 +1,7 @@
 //! A pod sandbox as the rest of the engine sees it: what never changes, the published state, and the way to its driver.
 
 pub(crate) mod driver;
+pub(crate) mod pause;
 mod remove;
 pub(crate) mod run;
 pub(crate) mod state;
@@ -43,6 +44,8 @@ pub struct Sandbox {
     commands: mpsc::Sender<Command>,
     /// The pod's monitor while it is connected. A std-like lock: held to clone or replace the handle only.
     pub(crate) monitor: Mutex<Option<Monitor>>,
+    /// Held while a dead monitor is replaced, and while the last one is ended.
+    pub(crate) replacing: tokio::sync::Mutex<()>,
 }
 
 /// What a new or restored sandbox starts from.
@@ -75,6 +78,7 @@ impl Sandbox {
             outcome: watch::Sender::new(outcome),
             commands,
             monitor: Mutex::new(None),
+            replacing: tokio::sync::Mutex::default(),
         };
         (Arc::new(sandbox), receiver)
     }

@@ -4,6 +4,7 @@
 //! `OCHRE_CRICTL`) and gives the whole run a network and a mount namespace of its own. They run one after the other:
 //! every engine uses the node's one built-in bridge.
 
+pub mod bench;
 mod forge;
 mod gate;
 mod image;

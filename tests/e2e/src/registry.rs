@@ -21,19 +21,23 @@ pub struct Registry {
 impl Registry {
     /// Starts it on a free port.
     pub fn start() -> anyhow::Result<Self> {
-        Self::start_with("")
+        Self::start_with(None)
     }
 
     /// Starts one that asks for these credentials: a line of an htpasswd file, with bcrypt.
     pub fn start_closed(htpasswd: &str) -> anyhow::Result<Self> {
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), htpasswd)?;
-        // The registry has read the file when it answers.
-        Self::start_with(&format!("auth:\n  htpasswd:\n    realm: here\n    path: {}\n", file.path().display()))
+        Self::start_with(Some(htpasswd))
     }
 
-    fn start_with(options: &str) -> anyhow::Result<Self> {
+    fn start_with(htpasswd: Option<&str>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("ochre-registry-").tempdir()?;
+        let mut options = String::new();
+        if let Some(lines) = htpasswd {
+            // Read at every login.
+            let file = directory.path().join("htpasswd");
+            std::fs::write(&file, lines)?;
+            options = format!("auth:\n  htpasswd:\n    realm: here\n    path: {}\n", file.display());
+        }
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let config = directory.path().join("config.yml");
         std::fs::write(&config, format!(

@@ -75,17 +75,19 @@ fn json_of(node: &Node, arguments: &[&str]) -> anyhow::Result<Value> {
 
 /// The cells of a table's rows, by columns that two blanks separate; the first row is the heading.
 fn table(text: &str) -> Vec<Vec<String>> {
-    let cells = |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect();
+    let cells = |line: &str| {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
     text.lines().map(cells).collect()
 }
 
-/// What crictl says when it has to fail.
+/// What crictl says when it has to fail, without its escapes.
 fn refused(node: &Node, arguments: &[&str]) -> anyhow::Result<String> {
     let output = node.crictl(arguments)?;
     if output.status.code() != Some(1) {
         bail!("crictl {arguments:?} ended with {}", output.status);
     }
-    Ok(String::from_utf8(output.stderr)?)
+    Ok(String::from_utf8(output.stderr)?.replace("\\\"", "\""))
 }
 
 /// The page behind the host port.
@@ -108,16 +110,20 @@ async fn the_tutorial_pod_runs_and_its_configuration_is_in_force() -> anyhow::Re
     for variable in ["GREETING=hello", "IMAGE=busybox", "HOSTNAME=tut"] {
         assert!(log.contains(&format!(" stdout F {variable}\n")), "{variable}: {log}");
     }
-    let seen = node.crictl_ok(&["exec", "-s", &web, "cat", "/etc/resolv.conf", "/etc/hostname", "/data/page"])?;
+    let seen =
+        node.crictl_ok(&["exec", "-s", &web, "cat", "/etc/resolv.conf", "/etc/hostname", "/data/page"])?;
     assert_eq!(seen, "search example.com\nnameserver 192.0.2.53\noptions ndots:2\ntut\nthe page");
     let status = json_of(&node, &["inspectp", &pod])?;
     let ip = status["status"]["network"]["ip"].as_str().unwrap_or_default().to_owned();
     let hosts = node.crictl_ok(&["exec", "-s", &web, "cat", "/etc/hosts"])?;
     assert!(hosts.lines().any(|line| line.split_whitespace().eq([ip.as_str(), "tut"])), "{ip}: {hosts}");
     let read_only = refused(&node, &["exec", "-s", &web, "touch", "/data/new"])?;
-    assert!(read_only.contains("exited with 1") && read_only.contains("Read-only file system"), "{read_only}");
+    assert!(
+        read_only.contains("exited with 1") && read_only.contains("Read-only file system"),
+        "{read_only}"
+    );
     let answer = eventually("the page behind the host port", async || Ok(page().ok())).await?;
-    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("the page\n"), "{answer}");
+    assert!(answer.contains(" 200 OK\r\n") && answer.ends_with("the page\n"), "{answer}");
 
     assert_eq!(node.crictl_ok(&["logs", &side])?, "one\ntwo\nthree");
     assert_eq!(node.crictl_ok(&["logs", "--tail", "2", &side])?, "two\nthree");
@@ -156,7 +162,10 @@ async fn inspections_tell_what_runs() -> anyhow::Result<()> {
     assert_eq!(status["labels"]["tier"], "front");
     assert_eq!(status["logPath"], json!(node.path("logs/web.log")));
     assert_eq!(status["image"]["image"], BUSYBOX);
-    assert_eq!((&status["mounts"][0]["containerPath"], &status["mounts"][0]["readonly"]), (&json!("/data"), &json!(true)));
+    assert_eq!(
+        (&status["mounts"][0]["containerPath"], &status["mounts"][0]["readonly"]),
+        (&json!("/data"), &json!(true))
+    );
     assert!(status["createdAt"].as_str() < status["startedAt"].as_str(), "{status}");
     let line = std::fs::read_to_string(format!("/proc/{}/cmdline", info["pid"]))?;
     assert!(line.starts_with("httpd\0-f\0"), "{line}");
@@ -177,7 +186,11 @@ async fn inspections_tell_what_runs() -> anyhow::Result<()> {
     assert_eq!(image["status"]["repoTags"], json!([BUSYBOX]));
     assert_eq!(status["imageRef"], image["status"]["repoDigests"][0]);
     assert_eq!(image["info"]["imageSpec"]["config"]["Cmd"], json!(["/bin/sh"]));
-    assert!(image["status"]["size"].as_str().is_some_and(|size| size.parse().is_ok_and(|size: u64| size > 500_000)));
+    assert!(
+        image["status"]["size"]
+            .as_str()
+            .is_some_and(|size| size.parse().is_ok_and(|size: u64| size > 500_000))
+    );
 
     node.crictl_ok(&["update", "--memory", "67108864", "--cpu-share", "512", &web])?;
     let limits = &json_of(&node, &["inspect", &web])?["status"]["resources"]["linux"];
@@ -198,12 +211,16 @@ async fn tables_and_filters_show_what_is_asked_for() -> anyhow::Result<()> {
 
     let pods = table(&node.crictl_ok(&["pods"])?);
     assert_eq!(pods[0].join(","), "POD ID,CREATED,STATE,NAME,NAMESPACE,ATTEMPT,RUNTIME");
-    assert_eq!((pods[1][0].as_str(), pods[1][2..].join(",")), (&pod[..13], "Ready,tutorial,default,1,(default)".into()));
+    assert_eq!(
+        (pods[1][0].as_str(), pods[1][2..].join(",")),
+        (&pod[..13], "Ready,tutorial,default,1,(default)".into())
+    );
     assert!(pods[1][1].ends_with("ago"), "{pods:?}");
     let all = table(&node.crictl_ok(&["ps", "-a"])?);
     assert_eq!(all[0].join(","), "CONTAINER,IMAGE,CREATED,STATE,NAME,ATTEMPT,POD ID,POD,NAMESPACE");
     // Youngest first. Pod and namespace come from labels that the kubelet sets on containers.
-    let side_row = [&side[..13], BUSYBOX, &all[1][2], "Created", "side", "3", &pod[..13], "unknown", "unknown"];
+    let side_row =
+        [&side[..13], BUSYBOX, &all[1][2], "Created", "side", "3", &pod[..13], "unknown", "unknown"];
     assert_eq!(all[1], side_row);
     assert_eq!(all[2][3..], ["Running", "web", "0", &pod[..13], "tutorial", "default"]);
 
@@ -275,7 +292,7 @@ async fn run_makes_pod_and_container_in_one_step_from_a_registry_mirror() -> any
     let web = node.crictl_ok(&["run", "--with-pull", &files.web, &files.pod])?;
     file_with(&node.path("logs/web.log"), "end").await?;
     let images = table(&node.crictl_ok(&["images", image])?);
-    assert_eq!(images[1][..2], ["registry.k8s.io/busybox", "1.36"]);
+    assert!(images.iter().any(|row| row[..2] == ["registry.k8s.io/busybox", "1.36"]), "{images:?}");
     assert_eq!(json_of(&node, &["inspect", &web])?["status"]["state"], "CONTAINER_RUNNING");
     node.crictl_ok(&["rmp", "-fa"])?;
 
@@ -303,10 +320,15 @@ async fn the_node_says_how_it_is() -> anyhow::Result<()> {
 
     let info = json_of(&node, &["info"])?;
     let conditions = info["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let ready: Vec<_> = conditions.iter().map(|c| (c["type"].as_str().unwrap_or_default(), &c["status"])).collect();
+    let ready: Vec<_> =
+        conditions.iter().map(|c| (c["type"].as_str().unwrap_or_default(), &c["status"])).collect();
     assert_eq!(ready, [("RuntimeReady", &json!(true)), ("NetworkReady", &json!(true))]);
-    let handlers: Vec<_> =
-        info["runtimeHandlers"].as_array().into_iter().flatten().map(|h| h["name"].as_str().unwrap_or_default()).collect();
+    let handlers: Vec<_> = info["runtimeHandlers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|h| h["name"].as_str().unwrap_or_default())
+        .collect();
     assert!(["", "ochre", "runc", "crun"].iter().all(|name| handlers.contains(name)), "{handlers:?}");
     // The configuration reads as JSON, option by option.
     assert_eq!(info["config"]["crio"]["root"], json!(node.path("root")));
@@ -322,7 +344,8 @@ async fn the_node_says_how_it_is() -> anyhow::Result<()> {
         Ok(Some(bytes).filter(|bytes| *bytes > 0))
     })
     .await?;
-    let image: u64 = json_of(&node, &["inspecti", BUSYBOX])?["status"]["size"].as_str().unwrap_or_default().parse()?;
+    let image: u64 =
+        json_of(&node, &["inspecti", BUSYBOX])?["status"]["size"].as_str().unwrap_or_default().parse()?;
     assert!((image / 2..image * 3).contains(&size), "{size} bytes in use, {image} of the image");
 
     let stats = node.crictl_ok(&["stats", &web])?;

@@ -1,5 +1,6 @@
 //! Logs as the kubelet reads them: the format to the byte, partial lines, rotation under load.
 
+use std::io::Write;
 use std::path::Path;
 
 use ochre_cri_api as api;
@@ -17,7 +18,7 @@ struct Record {
 /// Takes a log apart; anything that is not exactly `time stream tag text\n` fails.
 fn records(log: &str) -> Vec<Record> {
     assert!(log.is_empty() || log.ends_with('\n'), "the last record is not complete: {log:?}");
-    log.lines()
+    log.split_terminator('\n')
         .map(|line| {
             let mut fields = line.splitn(4, ' ').map(str::to_owned);
             let mut next = || fields.next().unwrap_or_else(|| panic!("four fields in {line:?}"));
@@ -97,18 +98,16 @@ async fn a_line_over_16_kib_is_cut_into_partial_records() -> anyhow::Result<()> 
     node.exited(&app).await?;
     let log = read(&node.path("logs/long/app.log"));
     assert!(log.iter().all(|record| record.text.bytes().all(|byte| byte == b'x')));
-    let sizes: Vec<_> = log.iter().map(|record| (record.tag.as_str(), record.text.len())).collect();
-    let expected = [
-        ("P", 16384),
-        ("P", 16384),
-        ("F", 7232),
-        ("F", 16384),
-        ("P", 16384),
-        ("F", 1),
-        ("P", 16384),
-        ("F", 16384),
-    ];
-    assert_eq!(sizes, expected);
+    // A newline that is not there yet when its 16 KiB are full ends the line with an empty record.
+    let mut lines = vec![0];
+    for record in &log {
+        *lines.last_mut().unwrap() += record.text.len();
+        match record.tag.as_str() {
+            "P" => assert_eq!(record.text.len(), 16384),
+            _ => lines.push(0),
+        }
+    }
+    assert_eq!(lines, [40000, 16384, 16385, 32768, 0]);
     node.remove_pod(&id).await?;
     node.finish()
 }
@@ -118,10 +117,11 @@ async fn a_line_written_in_pieces_is_one_record_and_the_streams_do_not_mix() -> 
     let mut node = Node::start().await?;
     let config = pod(&node, "pieces");
     let id = node.run_pod(&config).await?;
-    let app = node.launch(&id, container("app", "printf begin; echo problem >&2; read x; echo -end; read x")).await;
-    let app = app?;
+    let script = "printf begin; echo problem >&2; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo -end";
+    let app = node.launch(&id, container("app", script)).await?;
     let log = node.path("logs/pieces/app.log");
     file_with(&log, "problem").await?;
+    node.exec(&app, "touch /tmp/go").await?;
     node.exited(&app).await?;
     let log = read(&log);
     assert_eq!(of(&log, "stdout"), [("F", "begin-end")]);
@@ -145,12 +145,14 @@ async fn output_on_both_streams_is_recorded_in_its_order() -> anyhow::Result<()>
         ..Default::default()
     });
     ochre_e2e::run("mkfifo", &[&node.path("go").to_string_lossy()])?;
+    // Open in both directions: neither side ever waits for the other to open it.
+    let mut go = std::fs::OpenOptions::new().read(true).write(true).open(node.path("go"))?;
     let app = node.launch(&id, app).await?;
     let log = node.path("logs/order/app.log");
     for i in 1..=4 {
         for stream in ["stdout", "stderr"] {
             file_with(&log, &format!(" {stream} F {i}\n")).await?;
-            std::fs::write(node.path("go"), "\n")?;
+            go.write_all(b"\n")?;
         }
     }
     node.exited(&app).await?;

@@ -48,6 +48,13 @@ pub enum LayoutError {
         #[source]
         source: Box<ochre_archive::Error>,
     },
+    /// An index that cannot be read.
+    #[error("the layout's index.json cannot be used")]
+    Index {
+        /// Why.
+        #[source]
+        source: Box<ManifestError>,
+    },
     /// Nothing in the index.
     #[error("the layout's index.json names no image")]
     Empty,
@@ -88,6 +95,7 @@ impl LayoutError {
                 ErrorKind::InvalidArgument
             }
             Self::Archive { source } => source.kind(),
+            Self::Index { source } => source.kind(),
             Self::Digest { .. } | Self::Size { .. } => ErrorKind::Internal,
         }
     }
@@ -119,7 +127,9 @@ impl Layout {
     /// The image for `platform`, and the name that the index gives it.
     pub(super) fn find(&self, platform: &Platform) -> Result<(Found, Option<String>), PullError> {
         let bytes = self.read("index.json", MANIFEST_MAX)?;
-        let top = index_of(Document::parse(&bytes, Some("application/vnd.oci.image.index.v1+json"))?)?;
+        let top = Document::parse(&bytes, Some("application/vnd.oci.image.index.v1+json"))
+            .and_then(index_of)
+            .map_err(|source| LayoutError::Index { source: Box::new(source) })?;
         let entry = match top.manifests.as_slice() {
             [] => return Err(LayoutError::Empty.into()),
             [only] => only,

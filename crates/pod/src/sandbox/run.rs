@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ochre_monitor_api::RuntimeCommand;
 use ochre_monitor_api::client::{LaunchOptions, Monitor};
-use ochre_monitor_api::{Create, RuntimeCommand, StdinMode, Stdio};
 use ochre_network::{AttachRequest, Attachment, Dns, PortProtocol};
 use ochre_runtime::cgroup::{Driver, parent_group};
 use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
@@ -25,8 +25,6 @@ use crate::error::Error;
 
 /// CRI-O's score for monitors: the kernel takes them last (CVE-2019-14891).
 const MONITOR_SCORE: i32 = -999;
-/// How long the runtime may take to make the pause process.
-const PAUSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A request that has passed every check which needs no side effect.
 pub(super) struct Plan {
@@ -283,24 +281,13 @@ async fn pause(
     if sandbox.config.namespaces.pid != NamespaceMode::Pod {
         return Ok(None);
     }
-    let id = pause_id(&sandbox.id);
-    let bundle = engine.bundle(sandbox, &id);
-    let handler = engine.node.handlers.get(&sandbox.handler)?;
+    let creation = super::pause::creation(engine, sandbox)?;
+    let (id, bundle) = (creation.id.clone(), creation.bundle.clone());
     {
-        let (engine, sandbox, bundle) = (Arc::clone(engine), Arc::clone(sandbox), bundle.clone());
+        let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
         blocking(sandbox.id.to_string(), move || crate::bundle::pause(&engine, &sandbox, &bundle)).await?;
     }
-    let created = monitor
-        .create(Create {
-            id: id.clone(),
-            runtime: runtime_command(engine, handler),
-            bundle,
-            stdio: Stdio { terminal: false, stdin: StdinMode::Closed },
-            log_path: None,
-            exit_dir: None,
-            timeout: PAUSE_TIMEOUT,
-        })
-        .await?;
+    let created = monitor.create(creation).await?;
     monitor.start(&id).await?;
     Ok(Some(created.pid))
 }

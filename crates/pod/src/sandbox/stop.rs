@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ochre_monitor_api::client::Monitor;
 use ochre_network::DetachRequest;
 use ochre_runtime::cgroup::MonitorPlacement;
+use ochre_runtime::config::NamespaceMode;
 use ochre_runtime::files;
 use ochre_sys::atomic::Durability;
 
@@ -62,7 +64,7 @@ async fn kill_containers(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Er
 /// Undoes every effect of the sandbox itself, newest first. Returns what failed.
 pub(crate) async fn undo(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Error> {
     let mut failures = Vec::new();
-    failures.extend(end_monitor(sandbox).await.err());
+    failures.extend(end_monitor(engine, sandbox).await.err());
     let surroundings = {
         let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
         blocking(sandbox.id.to_string(), move || Ok(undo_surroundings(&engine, &sandbox))).await
@@ -75,21 +77,38 @@ pub(crate) async fn undo(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Er
 }
 
 /// Ends the pause process and the monitor.
-async fn end_monitor(sandbox: &Arc<Sandbox>) -> Result<(), Error> {
-    let Some(monitor) = sandbox.monitor() else { return Ok(()) };
+async fn end_monitor(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
+    // A replacement that is under way is waited for, so that it does not outlive the pod.
+    let _turn = sandbox.replacing.lock().await;
+    let monitor = sandbox.monitor();
     let ended = tokio::time::timeout(MONITOR_PATIENCE, async {
-        if sandbox.config.namespaces.pid == ochre_runtime::config::NamespaceMode::Pod {
-            // Unknown to the monitor when the creation had not come that far.
-            drop(monitor.delete(&super::run::pause_id(&sandbox.id)).await);
+        end_pause(engine, sandbox, monitor.as_ref()).await?;
+        match monitor {
+            Some(monitor) => Ok(monitor.shutdown().await?),
+            None => Ok(()),
         }
-        monitor.shutdown().await
     })
     .await;
     sandbox.monitor.lock().take();
-    match ended {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(Error::Interrupted { object: format!("monitor of pod {}", sandbox.id) }),
+    ended.unwrap_or_else(|_| Err(Error::Interrupted { object: format!("monitor of pod {}", sandbox.id) }))
+}
+
+async fn end_pause(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    monitor: Option<&Monitor>,
+) -> Result<(), Error> {
+    if sandbox.config.namespaces.pid != NamespaceMode::Pod {
+        return Ok(());
     }
+    if let Some(monitor) = monitor
+        && monitor.delete(&super::run::pause_id(&sandbox.id)).await.is_ok()
+    {
+        return Ok(());
+    }
+    // The monitor is dead, or the creation had not come that far.
+    let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
+    blocking(sandbox.id.to_string(), move || super::pause::remove(&engine, &sandbox)).await
 }
 
 /// The monitor's place, network, pins and shm, in this order: CNI DEL wants the namespace to be there still.

@@ -222,6 +222,8 @@ fn slice_of(parent: &str) -> Result<&str, CgroupError> {
     if !slice.ends_with(".slice") {
         return Err(CgroupError::NotASlice { parent: parent.into() });
     }
+    // What is in front of it has no say, but a path that climbs is nobody's honest wish.
+    GroupPath::new(parent)?;
     Ok(slice)
 }
 
