@@ -54,6 +54,7 @@ async fn show(programs: &Path, engine: &Engine, steps: &mut Steps) -> anyhow::Re
     let web = start(&mut client, &pod, &pod_config, "web", &["/ochre-demo", "serve", PORT], steps).await?;
     let fetch =
         start(&mut client, &pod, &pod_config, "client", &["/ochre-demo", "fetch", PORT], steps).await?;
+    std::fs::write(engine.directory().join(leftovers::IDS), format!("{pod}\n{web}\n{fetch}\n"))?;
     let log = engine.directory().join("logs/client.log");
     wait_for(&log, "the page says").await?;
     describe(&mut client, engine, &pod).await?;
@@ -266,12 +267,11 @@ impl Steps {
 /// What engines leave behind on a node when they are careless.
 struct Traces {
     links: usize,
-    cgroups: usize,
 }
 
 impl Traces {
     fn now() -> anyhow::Result<Self> {
-        Ok(Self { links: pod_links()?, cgroups: cgroups(Path::new("/sys/fs/cgroup"), 0) })
+        Ok(Self { links: links()? })
     }
 
     /// Fails unless everything is as it was.
@@ -284,15 +284,10 @@ impl Traces {
         println!("  processes           {}", left.processes.len());
         println!("  mounts              {}", left.mounts.len());
         println!("  network namespaces  {pinned}");
-        println!("  cgroups             {}", now.cgroups.saturating_sub(self.cgroups));
-        println!("  pod interfaces      {}", now.links.saturating_sub(self.links));
+        println!("  cgroups             {}", left.cgroups.len());
+        println!("  network interfaces  {}", now.links.saturating_sub(self.links));
         println!("  addresses           {leases}");
-        if !left.is_empty()
-            || pinned > 0
-            || leases > 0
-            || now.cgroups > self.cgroups
-            || now.links > self.links
-        {
+        if !left.is_empty() || pinned > 0 || leases > 0 || now.links > self.links {
             bail!("something is left behind: {left:?}");
         }
         println!("nothing.");
@@ -300,24 +295,9 @@ impl Traces {
     }
 }
 
-fn pod_links() -> anyhow::Result<usize> {
+fn links() -> anyhow::Result<usize> {
     let links = std::fs::read_dir("/sys/class/net")?.flatten();
-    Ok(links.filter(|link| link.file_name().to_string_lossy().starts_with("veth")).count())
-}
-
-/// Cgroups that carry the engine's prefix.
-fn cgroups(directory: &Path, depth: usize) -> usize {
-    if depth > 6 {
-        return 0;
-    }
-    let mut count = 0;
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            count += usize::from(entry.file_name().to_string_lossy().starts_with("crio-"));
-            count += cgroups(&entry.path(), depth + 1);
-        }
-    }
-    count
+    Ok(links.count())
 }
 
 /// Address leases of the built-in network.

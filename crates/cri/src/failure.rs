@@ -38,6 +38,14 @@ pub(crate) enum Failure {
         /// What would be right.
         reason: &'static str,
     },
+    /// A failure whose own words need not say which pod or container the request was about.
+    #[error("{subject}: {}", .failure.text())]
+    About {
+        /// The object, in the caller's words.
+        subject: String,
+        /// What went wrong with it.
+        failure: Box<Failure>,
+    },
 }
 
 impl Failure {
@@ -46,10 +54,20 @@ impl Failure {
         Self::Invalid { field, value: value.to_string().chars().take(80).collect(), reason }
     }
 
+    /// Puts the object of the request in front, which is named already when the text contains `name`.
+    pub(crate) fn about(self, kind: &str, name: &str) -> Self {
+        let short: String = name.chars().take(80).collect();
+        if self.text().contains(&short) {
+            return self;
+        }
+        Self::About { subject: format!("{kind} {short:?}"), failure: Box::new(self) }
+    }
+
     fn pod(&self) -> Option<&ochre_pod::Error> {
         match self {
             Self::Pod(error) => Some(error),
             Self::Shared(error) => Some(error),
+            Self::About { failure, .. } => failure.pod(),
             Self::Image(_) | Self::Missing { .. } | Self::Invalid { .. } => None,
         }
     }
@@ -60,11 +78,15 @@ impl Failure {
             Self::Shared(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Missing { .. } | Self::Invalid { .. } => ErrorKind::InvalidArgument,
+            Self::About { failure, .. } => failure.kind(),
         }
     }
 
     /// The word that clients look for at the beginning of the message.
     fn agreed_word(&self) -> Option<&'static str> {
+        if let Self::About { failure, .. } = self {
+            return failure.agreed_word();
+        }
         if let Self::Image(error) = self {
             return error.pull_reason().map(ochre_image::PullReason::as_str);
         }
@@ -124,6 +146,19 @@ mod tests {
         let status = Status::from(Failure::Missing { field: "config.metadata" });
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), "config.metadata is missing in the request");
+    }
+
+    #[test]
+    fn the_object_of_a_request_is_named_once_and_agreed_words_stay_in_front() {
+        let missing = || Failure::Missing { field: "config.image" };
+        let named = Status::from(missing().about("container", "web"));
+        assert_eq!(named.code(), Code::InvalidArgument);
+        assert_eq!(named.message(), "container \"web\": config.image is missing in the request");
+        assert_eq!(missing().about("container", "config.image").text(), missing().text());
+        let unsupported = ochre_pod::Error::Spec(SpecError::RroUnsupported { path: "/data".into() });
+        let status = Status::from(Failure::from(unsupported).about("container", "web"));
+        assert_eq!(status.code(), Code::Unknown);
+        assert!(status.message().starts_with("RROUnsupported: container \"web\": "), "{status}");
     }
 
     #[test]

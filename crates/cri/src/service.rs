@@ -33,6 +33,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// Takes away what pods share on a node without pods; for the end of the daemon.
+    pub async fn close(&self) {
+        self.pods.close().await;
+    }
+
     /// The services over an engine.
     pub fn new(pods: Pods, images: Images, about: About) -> Self {
         Self { pods, images, about: std::sync::Arc::new(about) }

@@ -1,5 +1,6 @@
 //! From the configuration to a running engine, part by part, each from its own section.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,12 @@ use ochre_pod::{Node, Paths, Pods};
 use ochre_runtime::cgroup::{Cgroups, Driver};
 use ochre_runtime::clamp::Held;
 use ochre_runtime::config::Device;
-use ochre_runtime::handler::{HandlerConfig, HandlerSources, HandlerType, Handlers};
+use ochre_runtime::handler::{BUILT_IN, HandlerConfig, HandlerSources, HandlerType, Handlers};
 use ochre_runtime::spec::capabilities::{self, CapabilitySet};
 use ochre_runtime::spec::security::default_masked_paths;
-use ochre_runtime::spec::{CgroupFacts, NodeDefaults, SecurityDefaults, SourceRules, Ulimit, apparmor_profiles};
+use ochre_runtime::spec::{
+    CgroupFacts, NodeDefaults, SecurityDefaults, SourceRules, Ulimit, apparmor_profiles,
+};
 use ochre_storage::{Store, StoreConfig};
 
 use crate::error::Error;
@@ -81,10 +84,7 @@ pub async fn build(loaded: &Loaded, programs: &Programs, version: &str) -> Resul
         },
     };
     let pods = Pods::open(node).await?;
-    let about = About {
-        version: version.to_owned(),
-        config: ochre_config::values(config),
-    };
+    let about = About { version: version.to_owned(), config: ochre_config::values(config) };
     Ok(Service::new(pods, images, about))
 }
 
@@ -156,7 +156,11 @@ fn device(text: &str) -> Device {
             permissions = part;
         }
     }
-    Device { container_path: target.to_owned(), host_path: source.to_owned(), permissions: permissions.to_owned() }
+    Device {
+        container_path: target.to_owned(),
+        host_path: source.to_owned(),
+        permissions: permissions.to_owned(),
+    }
 }
 
 /// `key=value` texts, taken apart; the configuration has checked their form.
@@ -182,7 +186,7 @@ fn open_network(config: &Config) -> Result<Network, Error> {
 }
 
 fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Error> {
-    let configured = config
+    let mut configured: BTreeMap<String, HandlerConfig> = config
         .runtime
         .runtimes
         .iter()
@@ -198,6 +202,9 @@ fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Erro
             )
         })
         .collect();
+    // Our own runtime's state belongs to this engine alone, unlike that of runtimes that others use as well.
+    let own = configured.entry(BUILT_IN.to_owned()).or_default();
+    own.root.get_or_insert_with(|| config.root.runroot.join("ochre/runtime"));
     let (handlers, left_out) = Handlers::probe(HandlerSources {
         configured: &configured,
         default: Some(&config.runtime.default_runtime),
@@ -262,7 +269,9 @@ fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Err
 fn kernel_has_selinux() -> bool {
     let has_selinux = Path::new("/sys/fs/selinux/enforce").exists();
     if !has_selinux {
-        tracing::warn!("crio.runtime.selinux is on, but SELinux is off on this node: containers are not labelled");
+        tracing::warn!(
+            "crio.runtime.selinux is on, but SELinux is off on this node: containers are not labelled"
+        );
     }
     has_selinux
 }

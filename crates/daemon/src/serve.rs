@@ -100,7 +100,7 @@ impl Drop for Listener {
 
 /// Serves until the shutdown.
 pub async fn serve(listener: Listener, service: Service, receive: usize, send: usize, shutdown: Shutdown) {
-    let router = Router::new(service, MessageLimits { receive, send });
+    let router = Router::new(service.clone(), MessageLimits { receive, send });
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -136,6 +136,7 @@ pub async fn serve(listener: Listener, service: Service, receive: usize, send: u
             DRAIN.as_secs()
         );
     }
+    service.close().await;
 }
 
 /// One connection with its place; `None` after a failure that the next accept may not have.

@@ -14,6 +14,8 @@ use crate::operation::Task;
 
 /// Reaped children whose names may still be told by a runtime call under way.
 const MAX_STRANGERS: usize = 256;
+/// The exit code of a process that SIGKILL has ended.
+const KILLED: i32 = 137;
 
 impl Monitor {
     /// Reaps every child that has ended, whosever it was.
@@ -53,6 +55,9 @@ impl Monitor {
     pub(crate) fn exited(&mut self, serial: u32, code: i32) {
         let finished_at = Timestamp::now();
         self.oom_recheck(serial);
+        if code == KILLED {
+            self.look_for_unseen_oom_kill(serial);
+        }
         let Self { containers, poll, buffer, .. } = self;
         let Some(container) = containers.iter_mut().find(|c| c.serial == serial) else { return };
         let Some(pid) = container.process().map(|process| process.pid) else { return };
@@ -123,9 +128,26 @@ impl Monitor {
     fn look_for_oom_kill(&mut self, serial: u32) {
         let Some(container) = self.container_by_serial(serial) else { return };
         if container.oom.as_mut().is_some_and(crate::oom::OomWatch::killed) {
-            container.oom_killed = true;
-            let id = container.setup.id.clone();
-            self.notify(&Notice::Oom { id });
+            self.oom_killed(serial);
         }
+    }
+
+    /// The container was ended by SIGKILL: the OOM killer's if its group is gone and the slice knows of one.
+    fn look_for_unseen_oom_kill(&mut self, serial: u32) {
+        let Some(container) = self.container_by_serial(serial) else { return };
+        let unseen = container.oom.as_ref().is_some_and(crate::oom::OomWatch::killed_unseen);
+        if unseen && !container.oom_killed {
+            self.oom_killed(serial);
+        }
+    }
+
+    fn oom_killed(&mut self, serial: u32) {
+        for watch in self.containers.iter_mut().filter_map(|container| container.oom.as_mut()) {
+            watch.claimed();
+        }
+        let Some(container) = self.container_by_serial(serial) else { return };
+        container.oom_killed = true;
+        let id = container.setup.id.clone();
+        self.notify(&Notice::Oom { id });
     }
 }

@@ -87,6 +87,25 @@ impl Pods {
         Ok(Self { engine })
     }
 
+    /// Takes away what pods share, if there is no pod: the built-in bridge, firewall tables, the default parent cgroup.
+    /// For the end of the daemon; with pods, everything stays as it is.
+    pub async fn close(&self) {
+        if !self.engine.registry.sandboxes().is_empty() {
+            return;
+        }
+        let engine = Arc::clone(&self.engine);
+        let closed = blocking("the node", move || {
+            engine.node.cgroups.remove_default_parent(engine.node.driver);
+            if let Err(error) = engine.node.network.teardown() {
+                tracing::warn!("taking down the built-in network: {error}");
+            }
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::warn!("{error}");
+        }
+    }
+
     /// The layers below, for status pages.
     pub fn node(&self) -> &Node {
         &self.engine.node

@@ -261,7 +261,7 @@ fn linux(
     let min_memory = input.features.min_memory;
     let mut resources = resources::limits(&input.container.resources, node.cgroup, min_memory, warnings)?;
     let devices = devices::devices(input)?;
-    resources.set_pids(resources::pids(node.pids_limit)).set_devices(Some(devices.rules));
+    resources.set_pids(Some(resources::pids(node.pids_limit))).set_devices(Some(devices.rules));
     let seccomp = if security.privileged {
         None
     } else {

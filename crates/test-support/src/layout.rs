@@ -95,7 +95,8 @@ impl Layered {
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": blob(blobs, "application/vnd.oci.image.config.v1+json", &config)?, "layers": layers,
         });
-        let manifest = blob(blobs, "application/vnd.oci.image.manifest.v1+json", &serde_json::to_vec(&manifest)?)?;
+        let manifest =
+            blob(blobs, "application/vnd.oci.image.manifest.v1+json", &serde_json::to_vec(&manifest)?)?;
         Ok((id, manifest))
     }
 }

@@ -7,22 +7,69 @@ use rustix::mount::UnmountFlags;
 /// Everything that still names `directory`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Monitors whose command line names it, and processes whose root or program lies in it: (pid, command line).
+    /// Programs of the engine whose command line names it, and processes in its containers' groups: (pid, command line).
     pub processes: Vec<(i32, String)>,
     /// Mount points below it.
     pub mounts: Vec<PathBuf>,
+    /// Control groups of its containers.
+    pub cgroups: Vec<PathBuf>,
 }
 
 impl Leftovers {
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.mounts.is_empty()
+        self.processes.is_empty() && self.mounts.is_empty() && self.cgroups.is_empty()
     }
 }
 
+/// The file in the engine's directory that holds ids of its pods and containers, one a line: what has them in the name
+/// of its control group is the engine's, wherever else it looks like.
+pub const IDS: &str = "ids";
+
 /// Looks for what is left.
 pub fn find(directory: &Path) -> Leftovers {
-    Leftovers { processes: processes(directory), mounts: mounts(directory) }
+    let ids = ids(directory);
+    Leftovers {
+        processes: processes(directory, &ids),
+        mounts: mounts(directory),
+        cgroups: cgroups(Path::new("/sys/fs/cgroup"), &ids, 0),
+    }
+}
+
+/// The ids that are on file, and those that bundles are named after.
+fn ids(directory: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.join(IDS)).unwrap_or_default();
+    let mut ids: Vec<String> = text.lines().map(str::to_owned).collect();
+    let names = |path: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let pods = directory.join("run/ochre/pods");
+    for pod in names(&pods) {
+        ids.extend(names(&pods.join(&pod)));
+        ids.push(pod);
+    }
+    ids.retain(|id| id.len() == 64);
+    ids
+}
+
+/// Groups with one of the ids in their name, the deepest first.
+fn cgroups(directory: &Path, ids: &[String], depth: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if depth > 8 || ids.is_empty() {
+        return found;
+    }
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        // A hierarchy that is linked under a second name would be found twice.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(cgroups(&entry.path(), ids, depth + 1));
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if ids.iter().any(|id| name.contains(id.as_str())) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// Ends the processes and takes the mounts away, for the next run's sake.
@@ -40,11 +87,15 @@ pub fn sweep(directory: &Path) {
         for mount in left.mounts.iter().rev() {
             rustix::mount::unmount(mount.as_path(), UnmountFlags::DETACH).ok();
         }
+        for group in &left.cgroups {
+            // Busy until the last process is gone; the next round tries again.
+            std::fs::remove_dir(group).ok();
+        }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
-fn processes(directory: &Path) -> Vec<(i32, String)> {
+fn processes(directory: &Path, ids: &[String]) -> Vec<(i32, String)> {
     let needle = directory.as_os_str().as_encoded_bytes();
     let own = std::process::id();
     let mut found = Vec::new();
@@ -54,9 +105,9 @@ fn processes(directory: &Path) -> Vec<(i32, String)> {
         };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let names = line.windows(needle.len()).any(|window| window == needle) && is_ours(&line);
-        let rooted =
-            std::fs::read_link(entry.path().join("root")).is_ok_and(|root| root.starts_with(directory));
-        if (names || rooted) && u32::try_from(pid) != Ok(own) {
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        let contained = ids.iter().any(|id| groups.contains(id.as_str()));
+        if (names || contained) && u32::try_from(pid) != Ok(own) {
             found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
         }
     }

@@ -23,7 +23,13 @@ impl Registry {
     }
 
     /// Puts a manifest as it is.
-    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, body: &[u8]) -> anyhow::Result<()> {
+    pub fn put_manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        media_type: &str,
+        body: &[u8],
+    ) -> anyhow::Result<()> {
         let mut stream = TcpStream::connect(self.host())?;
         write!(
             stream,

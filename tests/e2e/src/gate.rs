@@ -22,7 +22,8 @@ impl Gate {
     pub fn start(target: String, allowed: usize) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared { open: Mutex::new(false), opened: Condvar::new(), held: Mutex::new(0) });
+        let shared =
+            Arc::new(Shared { open: Mutex::new(false), opened: Condvar::new(), held: Mutex::new(0) });
         let gate = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {

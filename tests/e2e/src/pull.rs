@@ -16,7 +16,11 @@ impl Node {
     }
 
     /// Pulls an image with credentials; returns its id.
-    pub async fn pull_with(&mut self, image: &str, auth: Option<api::AuthConfig>) -> Result<String, tonic::Status> {
+    pub async fn pull_with(
+        &mut self,
+        image: &str,
+        auth: Option<api::AuthConfig>,
+    ) -> Result<String, tonic::Status> {
         let request = api::PullImageRequest { image: spec(image), auth, sandbox_config: None };
         Ok(self.client.image.pull_image(request).await?.into_inner().image_ref)
     }
@@ -46,5 +50,26 @@ impl Registry {
         let id = image.write_layout(layout.path(), "latest")?;
         self.copy(&format!("oci:{}:latest", layout.path().display()), name, options)?;
         Ok(id)
+    }
+}
+
+impl Node {
+    /// What the store holds on disk: layers, items of images, and anything half-made.
+    pub fn stored(&self) -> Vec<String> {
+        let places = ["overlay", "overlay-layers", "overlay-images", "overlay/l", "overlay/tempdirs"];
+        let areas = ["ochre", "overlay/tempdirs/ochre"]
+            .map(|area| ["staging", "trash"].map(|part| format!("{area}/{part}")));
+        let mut found: Vec<String> = places
+            .iter()
+            .map(|place| (*place).to_owned())
+            .chain(areas.into_iter().flatten())
+            .flat_map(|place| {
+                let entries =
+                    std::fs::read_dir(self.path("root").join(&place)).into_iter().flatten().flatten();
+                entries.map(move |entry| format!("{place}/{}", entry.file_name().to_string_lossy()))
+            })
+            .collect();
+        found.sort();
+        found
     }
 }

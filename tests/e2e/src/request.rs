@@ -1,6 +1,9 @@
 //! Requests with what every test needs filled in.
 
+use std::io::Write;
+
 use ochre_cri_api as api;
+use ochre_test_support::leftovers;
 
 use crate::{BUSYBOX, Node};
 
@@ -65,14 +68,23 @@ impl Node {
     /// Runs a pod with a handler; returns its id.
     pub async fn run_pod_with(&mut self, config: &api::PodSandboxConfig, handler: &str) -> Result<String, tonic::Status> {
         let request = api::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: handler.into() };
-        Ok(self.client.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
+        let id = self.client.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id;
+        Ok(self.noted(id))
     }
 
     /// Makes a container; returns its id.
     pub async fn create(&mut self, pod: &str, config: api::ContainerConfig) -> Result<String, tonic::Status> {
         let request =
             api::CreateContainerRequest { pod_sandbox_id: pod.into(), config: Some(config), sandbox_config: None };
-        Ok(self.client.runtime.create_container(request).await?.into_inner().container_id)
+        let id = self.client.runtime.create_container(request).await?.into_inner().container_id;
+        Ok(self.noted(id))
+    }
+
+    /// Notes an id on file, so that its processes and groups are found whatever the engine believes.
+    fn noted(&self, id: String) -> String {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.path(leftovers::IDS));
+        file.and_then(|mut file| writeln!(file, "{id}")).expect("the test's own directory is writable");
+        id
     }
 
     /// Starts a container.

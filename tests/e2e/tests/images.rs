@@ -546,7 +546,8 @@ fn import(node: &Node, path: &Path, name: Option<&str>) -> anyhow::Result<Result
 async fn a_layout_or_an_archive_from_disk_shows_at_once() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
     let layout = node.path("layout");
-    let id = shell(vec![note("from disk")?])?.write_layout(&layout, "docker.io/team/app:3")?;
+    let id =
+        shell(vec![note("from disk")?, noise(3 << 20)?])?.write_layout(&layout, "docker.io/team/app:3")?;
     assert_eq!(import(&node, &layout, None)?, Ok(id.clone()));
     assert_eq!(node.image(&id).await?.unwrap().repo_tags, ["docker.io/team/app:3"], "the name in the index");
     assert_eq!(import(&node, &layout, Some("short"))?, Ok(id.clone()));

@@ -14,8 +14,20 @@ pub(crate) async fn create(
 ) -> Result<api::CreateContainerResponse, Failure> {
     // The sandbox's configuration is passed for reference; what RunPodSandbox got is what counts.
     let api::CreateContainerRequest { pod_sandbox_id, config, sandbox_config: _ } = request;
-    let config = translate::container::config(config.ok_or(Failure::Missing { field: "config" })?)?;
-    let sandbox = service.pods.sandbox(&pod_sandbox_id)?;
+    let config = config.ok_or(Failure::Missing { field: "config" })?;
+    let name = config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
+    create_named(service, &pod_sandbox_id, config)
+        .await
+        .map_err(|failure| failure.about("container", &name).about("pod", &pod_sandbox_id))
+}
+
+async fn create_named(
+    service: &Service,
+    sandbox: &str,
+    config: api::ContainerConfig,
+) -> Result<api::CreateContainerResponse, Failure> {
+    let config = translate::container::config(config)?;
+    let sandbox = service.pods.sandbox(sandbox)?;
     let id = service.pods.create(&sandbox, config).await?;
     Ok(api::CreateContainerResponse { container_id: id.to_string() })
 }
@@ -24,7 +36,8 @@ pub(crate) async fn start(
     service: &Service,
     request: api::StartContainerRequest,
 ) -> Result<api::StartContainerResponse, Failure> {
-    service.pods.container(&request.container_id)?.start().await?;
+    let container = service.pods.container(&request.container_id)?;
+    container.start().await.map_err(|error| Failure::from(error).about("container", &request.container_id))?;
     Ok(api::StartContainerResponse {})
 }
 
@@ -124,7 +137,9 @@ pub(crate) async fn update(
     let api::UpdateContainerResourcesRequest { container_id, linux, windows: _, annotations: _ } = request;
     let container = service.pods.container(&container_id)?;
     if let Some(linux) = linux {
-        container.update(translate::resources::from_api(linux)?).await?;
+        let about = |failure: Failure| failure.about("container", &container_id);
+        let limits = translate::resources::from_api(linux).map_err(about)?;
+        container.update(limits).await.map_err(|error| about(error.into()))?;
     }
     Ok(api::UpdateContainerResourcesResponse {})
 }
@@ -133,7 +148,8 @@ pub(crate) async fn reopen_log(
     service: &Service,
     request: api::ReopenContainerLogRequest,
 ) -> Result<api::ReopenContainerLogResponse, Failure> {
-    service.pods.container(&request.container_id)?.reopen_log().await?;
+    let container = service.pods.container(&request.container_id)?;
+    container.reopen_log().await.map_err(|error| Failure::from(error).about("container", &request.container_id))?;
     Ok(api::ReopenContainerLogResponse {})
 }
 
@@ -145,6 +161,10 @@ pub(crate) async fn exec_sync(
     let timeout = u64::try_from(timeout)
         .map_err(|_| Failure::invalid("timeout", timeout, "seconds from 0, where 0 means no timeout"))?;
     let container = service.pods.container(&container_id)?;
-    let output = service.pods.exec_sync(&container, cmd, Duration::from_secs(timeout)).await?;
+    let output = service
+        .pods
+        .exec_sync(&container, cmd, Duration::from_secs(timeout))
+        .await
+        .map_err(|error| Failure::from(error).about("container", &container_id))?;
     Ok(api::ExecSyncResponse { stdout: output.stdout, stderr: output.stderr, exit_code: output.code })
 }

@@ -12,7 +12,16 @@ pub(crate) async fn run(
 ) -> Result<api::RunPodSandboxResponse, Failure> {
     let api::RunPodSandboxRequest { config, runtime_handler } = request;
     let config = config.ok_or(Failure::Missing { field: "config" })?;
-    let id = service.pods.run(translate::sandbox::config(config, runtime_handler)?).await?;
+    let name = config.metadata.as_ref().map(|name| format!("{}/{}", name.namespace, name.name)).unwrap_or_default();
+    run_named(service, config, runtime_handler).await.map_err(|failure| failure.about("pod", &name))
+}
+
+async fn run_named(
+    service: &Service,
+    config: api::PodSandboxConfig,
+    handler: String,
+) -> Result<api::RunPodSandboxResponse, Failure> {
+    let id = service.pods.run(translate::sandbox::config(config, handler)?).await?;
     Ok(api::RunPodSandboxResponse { pod_sandbox_id: id.to_string() })
 }
 

@@ -1,4 +1,7 @@
 //! UpdateContainerResources: checked, applied by the runtime, then in force.
+//!
+//! A runtime writes one cgroup file after the other and stops at the first that the kernel refuses; what it has written
+//! by then is taken back here, so that a failed update changes nothing.
 
 use std::sync::Arc;
 
@@ -26,15 +29,44 @@ pub(super) async fn update(
         }
     }
     let handler = engine.node.handlers.get(&container.sandbox.handler)?;
-    let merged = merge(&container.resources(), change);
-    let json = spec::resources_json(
-        &merged,
-        engine.node.defaults.cgroup,
-        crate::bundle::features(handler).min_memory,
-    )?;
-    container.monitor()?.update(&container.id, json).await?;
+    let before = container.resources();
+    let merged = merge(&before, change);
+    let minimum = crate::bundle::features(handler).min_memory;
+    let json = spec::resources_json(&merged, engine.node.defaults.cgroup, minimum)?;
+    let monitor = container.monitor()?;
+    if let Err(error) = monitor.update(&container.id, json).await {
+        let undo = spec::resources_json(&undo(&before, &merged), engine.node.defaults.cgroup, minimum);
+        if let Ok(json) = undo.map(|json| without_memory_limit(json, &before, &merged))
+            && let Err(second) = monitor.update(&container.id, json).await
+        {
+            tracing::warn!(container = %container.id, "a failed update could not be taken back: {second}");
+        }
+        return Err(error.into());
+    }
     *container.resources.lock() = merged;
     Ok(())
+}
+
+/// The limits that take a change back: those before it, and the kernel's defaults where there were none.
+fn undo(before: &Resources, tried: &Resources) -> Resources {
+    let number =
+        |before: i64, tried: i64, neutral: i64| if before == 0 && tried != 0 { neutral } else { before };
+    Resources {
+        cpu_period: number(before.cpu_period, tried.cpu_period, 100_000),
+        cpu_quota: number(before.cpu_quota, tried.cpu_quota, -1),
+        cpu_shares: number(before.cpu_shares, tried.cpu_shares, 1024),
+        ..before.clone()
+    }
+}
+
+/// Lifts the memory limit in `json` where there was none before; a request cannot say that.
+fn without_memory_limit(json: Vec<u8>, before: &Resources, tried: &Resources) -> Vec<u8> {
+    if before.memory_limit != 0 || tried.memory_limit == 0 {
+        return json;
+    }
+    let Ok(mut resources) = serde_json::from_slice::<serde_json::Value>(&json) else { return json };
+    resources["memory"] = serde_json::json!({ "limit": -1, "swap": -1 });
+    resources.to_string().into_bytes()
 }
 
 /// A field that the request leaves at its zero value keeps what is in force.
@@ -71,5 +103,18 @@ mod tests {
         };
         let merged = merge(&old, Resources { memory_limit: 2 << 20, ..Default::default() });
         assert_eq!(merged, Resources { memory_limit: 2 << 20, ..old });
+    }
+
+    #[test]
+    fn a_change_is_taken_back_to_what_was_or_to_the_kernels_defaults() {
+        let before = Resources { cpu_shares: 512, cpuset_cpus: "0".into(), ..Default::default() };
+        let change =
+            Resources { cpu_shares: 900, cpu_quota: 5000, memory_limit: 64 << 20, ..Default::default() };
+        let tried = merge(&before, change);
+        assert_eq!(undo(&before, &tried), Resources { cpu_quota: -1, ..before.clone() });
+        let lifted = without_memory_limit(b"{}".to_vec(), &before, &tried);
+        assert_eq!(lifted, br#"{"memory":{"limit":-1,"swap":-1}}"#);
+        let limited = Resources { memory_limit: 1 << 20, ..before };
+        assert_eq!(without_memory_limit(b"{}".to_vec(), &limited, &tried), b"{}");
     }
 }

@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{CgroupError, Cgroups, OwnedGroup};
+use super::path::is_default_parent;
+use super::{CgroupError, Cgroups, Driver, OwnedGroup, parent_group};
 
 /// Deepest nesting below a container that is walked; the kernel allows more, containers do not use it.
 const MAX_DEPTH: usize = 64;
@@ -30,6 +31,19 @@ impl Cgroups {
             }
         }
         first_failure
+    }
+}
+
+impl Cgroups {
+    /// Removes the engine's own default parent from all hierarchies where it is empty, for a node without pods. One that
+    /// is in use stays, and so does everybody else's group: only an empty directory can be removed.
+    pub fn remove_default_parent(&self, driver: Driver) {
+        let Ok(parent) = parent_group(driver, "") else { return };
+        if is_default_parent(driver, "") {
+            for directory in self.directories(&parent) {
+                std::fs::remove_dir(directory).ok();
+            }
+        }
     }
 }
 

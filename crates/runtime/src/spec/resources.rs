@@ -48,13 +48,12 @@ pub fn resources_json(asked: &Resources, cgroup: CgroupFacts, min_memory: u64) -
     serde_json::to_vec(&limits).map_err(|source| Error::Json { what: "resources", source })
 }
 
-/// The limit of processes; 0 and less mean none.
-pub(super) fn pids(limit: i64) -> Option<LinuxPids> {
-    (limit > 0).then(|| {
-        let mut pids = LinuxPids::default();
-        pids.set_limit(limit);
-        pids
-    })
+/// The limit of processes; 0 and less mean none. That is said aloud: systemd limits a scope that nobody gave a word about
+/// to a share of what the machine allows (`DefaultTasksMax=`).
+pub(super) fn pids(limit: i64) -> LinuxPids {
+    let mut pids = LinuxPids::default();
+    pids.set_limit(if limit > 0 { limit } else { -1 });
+    pids
 }
 
 fn cpu(asked: &Resources) -> Result<Option<LinuxCpu>, Error> {
