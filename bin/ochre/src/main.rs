@@ -4,7 +4,9 @@ mod import;
 mod options;
 mod serve;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,10 +32,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    // Called as `crio`, the daemon is what is wanted (CRI-O starts without a verb).
-    let called_as_crio =
-        std::env::args_os().next().is_some_and(|name| name.to_string_lossy().ends_with("crio"));
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(as_called(std::env::args_os().collect()));
     let result = match arguments.verb {
         Some(Verb::Serve(options)) => serve::run(&options),
         Some(Verb::Import(arguments)) => import::run(&arguments),
@@ -44,7 +43,6 @@ fn main() -> ExitCode {
             print(&format!("ochre {}\n", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
-        None if called_as_crio => serve::run(&options::Options::default()),
         None => {
             print("ochre: say what to do, such as `ochre serve`; `ochre --help` lists everything\n");
             return ExitCode::FAILURE;
@@ -60,7 +58,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// Called as `crio`, the daemon is what is wanted: CRI-O starts without a verb, its flags come first.
+fn as_called(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_crio =
+        words.first().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "crio");
+    let asks = |word: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|flag| word == flag);
+    let is_flag = |word: &OsString| word.as_encoded_bytes().starts_with(b"-") && !asks(word);
+    if is_crio && words.get(1).is_none_or(is_flag) {
+        words.insert(1, "serve".into());
+    }
+    words
+}
+
 fn print(text: &str) {
     // A reader that went away needs no more.
     drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn called_as_crio_the_daemon_is_what_is_wanted() {
+        let shown = |words: &[&str]| {
+            let words = as_called(words.iter().map(OsString::from).collect());
+            words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown(&["/usr/bin/crio"]), "/usr/bin/crio serve");
+        assert_eq!(shown(&["crio", "--config", "x"]), "crio serve --config x");
+        assert_eq!(shown(&["crio", "config"]), "crio config");
+        assert_eq!(shown(&["crio", "--version"]), "crio --version");
+        assert_eq!(shown(&["ochre"]), "ochre");
+    }
 }

@@ -37,7 +37,7 @@ const SHOWN: [(&str, Option<char>, &str); 9] = [
 ];
 
 /// Where the configuration comes from, and what overrides it.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
     /// The main configuration file; "" reads none [default: /etc/crio/crio.conf]
     #[arg(short, long, env = "CONTAINER_CONFIG")]
@@ -50,7 +50,6 @@ pub(crate) struct Options {
 }
 
 /// Options of crio.conf given as flags: name with dashes, value.
-#[derive(Default)]
 struct Flags(Vec<(String, String)>);
 
 impl Options {

@@ -57,7 +57,7 @@ impl Failure {
     /// Puts the object of the request in front, which is named already when the text contains `name`.
     pub(crate) fn about(self, kind: &str, name: &str) -> Self {
         let short: String = name.chars().take(80).collect();
-        if self.text().contains(&short) {
+        if mentions(&self.text(), &short) {
             return self;
         }
         Self::About { subject: format!("{kind} {short:?}"), failure: Box::new(self) }
@@ -113,6 +113,15 @@ impl Failure {
     }
 }
 
+/// Whether a text contains a name as a word of its own, or there is no name.
+fn mentions(text: &str, name: &str) -> bool {
+    let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !"-_.".contains(c));
+    name.is_empty()
+        || text.match_indices(name).any(|(at, found)| {
+            apart(text[..at].chars().next_back()) && apart(text[at + found.len()..].chars().next())
+        })
+}
+
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let text = failure.text();
@@ -155,6 +164,8 @@ mod tests {
         assert_eq!(named.code(), Code::InvalidArgument);
         assert_eq!(named.message(), "container \"web\": config.image is missing in the request");
         assert_eq!(missing().about("container", "config.image").text(), missing().text());
+        assert_eq!(missing().about("container", "").text(), missing().text());
+        assert!(missing().about("container", "image").text().starts_with("container \"image\": "));
         let unsupported = ochre_pod::Error::Spec(SpecError::RroUnsupported { path: "/data".into() });
         let status = Status::from(Failure::from(unsupported).about("container", "web"));
         assert_eq!(status.code(), Code::Unknown);

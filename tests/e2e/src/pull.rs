@@ -69,6 +69,8 @@ impl Node {
                 entries.map(move |entry| format!("{place}/{}", entry.file_name().to_string_lossy()))
             })
             .collect();
+        // What podman notes about the machine.
+        found.retain(|path| path != "overlay/.has-mount-program");
         found.sort();
         found
     }

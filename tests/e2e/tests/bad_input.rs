@@ -54,7 +54,19 @@ fn check(name: &str, refused: &Status, code: Code, words: &[&str]) {
 /// What is wrong, how the good request becomes it, and words of the answer.
 type Case<T> = (&'static str, Box<dyn Fn(&mut T)>, Code, &'static [&'static str]);
 
-fn invalid<T>(name: &'static str, spoil: impl Fn(&mut T) + 'static, words: &'static [&'static str]) -> Case<T> {
+fn bad_pod(
+    name: &'static str,
+    spoil: impl Fn(&mut api::PodSandboxConfig) + 'static,
+    words: &'static [&'static str],
+) -> Case<api::PodSandboxConfig> {
+    (name, Box::new(spoil), Code::InvalidArgument, words)
+}
+
+fn bad_container(
+    name: &'static str,
+    spoil: impl Fn(&mut api::ContainerConfig) + 'static,
+    words: &'static [&'static str],
+) -> Case<api::ContainerConfig> {
     (name, Box::new(spoil), Code::InvalidArgument, words)
 }
 
@@ -72,20 +84,20 @@ fn port(host_port: i32, container_port: i32) -> api::PortMapping {
 
 fn pod_cases() -> Vec<Case<api::PodSandboxConfig>> {
     vec![
-        invalid("no metadata", |c| c.metadata = None, &["metadata"]),
-        invalid("no name", |c| pod_metadata(c).name.clear(), &["metadata.name"]),
-        invalid("no namespace", |c| pod_metadata(c).namespace.clear(), &["metadata.namespace"]),
-        invalid("no uid", |c| pod_metadata(c).uid.clear(), &["metadata.uid"]),
-        invalid("slash in the name", |c| pod_metadata(c).name = "a/../b".into(), &["metadata.name", "a/../b"]),
-        invalid("long name", |c| pod_metadata(c).name = "n".repeat(5000), &["metadata.name"]),
-        invalid("NUL in the uid", |c| pod_metadata(c).uid = "a\0b".into(), &["metadata.uid"]),
-        invalid("node's sysctl", sysctl("kernel.core_pattern", "x"), &["e2e/bad", "kernel.core_pattern"]),
-        invalid("second sysctl in a value", sysctl("net.ipv4.ip_forward", "1\nx"), &["e2e/bad", "net.ipv4.ip_forward"]),
-        invalid("plus sign trick", sysctl("kernel.shm_rmid_forced", "1+kernel.core_pattern=x"), &["kernel.shm_rmid_forced"]),
-        invalid("sysctl path", sysctl("net/../kernel/core_pattern", "x"), &["net/../kernel/core_pattern"]),
-        invalid("unknown sysctl", sysctl("net.no.such", "1"), &["e2e/bad", "net.no.such"]),
-        invalid("sysctl value the kernel refuses", sysctl("net.ipv4.ip_forward", "many"), &["net.ipv4.ip_forward", "many"]),
-        invalid(
+        bad_pod("no metadata", |c| c.metadata = None, &["metadata"]),
+        bad_pod("no name", |c| pod_metadata(c).name.clear(), &["metadata.name"]),
+        bad_pod("no namespace", |c| pod_metadata(c).namespace.clear(), &["metadata.namespace"]),
+        bad_pod("no uid", |c| pod_metadata(c).uid.clear(), &["metadata.uid"]),
+        bad_pod("slash in the name", |c| pod_metadata(c).name = "a/../b".into(), &["metadata.name", "a/../b"]),
+        bad_pod("long name", |c| pod_metadata(c).name = "n".repeat(5000), &["metadata.name"]),
+        bad_pod("NUL in the uid", |c| pod_metadata(c).uid = "a\0b".into(), &["metadata.uid"]),
+        bad_pod("node's sysctl", sysctl("kernel.core_pattern", "x"), &["e2e/bad", "kernel.core_pattern"]),
+        bad_pod("second sysctl in a value", sysctl("net.ipv4.ip_forward", "1\nx"), &["e2e/bad", "net.ipv4.ip_forward"]),
+        bad_pod("plus sign trick", sysctl("kernel.shm_rmid_forced", "1+kernel.core_pattern=x"), &["kernel.shm_rmid_forced"]),
+        bad_pod("sysctl path", sysctl("net/../kernel/core_pattern", "x"), &["net/../kernel/core_pattern"]),
+        bad_pod("unknown sysctl", sysctl("net.no.such", "1"), &["e2e/bad", "net.no.such"]),
+        bad_pod("sysctl value the kernel refuses", sysctl("net.ipv4.ip_forward", "many"), &["net.ipv4.ip_forward", "many"]),
+        bad_pod(
             "net sysctl in the node's network",
             |c| {
                 pod_namespaces(c).network = api::NamespaceMode::Node as i32;
@@ -93,7 +105,7 @@ fn pod_cases() -> Vec<Case<api::PodSandboxConfig>> {
             },
             &["e2e/bad", "net.ipv4.ip_forward", "node"],
         ),
-        invalid(
+        bad_pod(
             "shm sysctl in the node's IPC namespace",
             |c| {
                 pod_namespaces(c).ipc = api::NamespaceMode::Node as i32;
@@ -101,23 +113,23 @@ fn pod_cases() -> Vec<Case<api::PodSandboxConfig>> {
             },
             &["kernel.shmmni"],
         ),
-        invalid("relative log directory", |c| c.log_directory = "logs".into(), &["e2e/bad", "log_directory", "logs"]),
-        invalid("log directory with ..", |c| c.log_directory = "/tmp/../etc".into(), &["log_directory", "/tmp/../etc"]),
-        invalid("long log directory", |c| c.log_directory = format!("/{}", "d/".repeat(3000)), &["log_directory"]),
-        invalid("long hostname", |c| c.hostname = "h".repeat(300), &["e2e/bad", "hostname", "hhhh"]),
-        invalid("line in the hostname", |c| c.hostname = "web\n1.2.3.4 bank".into(), &["hostname"]),
-        invalid("line in a DNS server", |c| c.dns_config.get_or_insert_default().servers = vec!["1.1.1.1\nx".into()], &["dns"]),
-        invalid("host port too high", |c| c.port_mappings = vec![port(65536, 80)], &["e2e/bad", "host_port", "65536"]),
-        invalid("host port negative", |c| c.port_mappings = vec![port(-1, 80)], &["host_port", "-1"]),
-        invalid("container port too high", |c| c.port_mappings = vec![port(80, 70000)], &["container_port", "70000"]),
-        invalid("unknown protocol", |c| c.port_mappings = vec![api::PortMapping { protocol: 7, ..port(80, 80) }], &["protocol", "7"]),
-        invalid("host address", |c| c.port_mappings = vec![api::PortMapping { host_ip: "node".into(), ..port(80, 80) }], &["host_ip", "node"]),
-        invalid("cgroup parent with ..", |c| pod_linux(c).cgroup_parent = "/a/../../b".into(), &["e2e/bad", "/a/../../b"]),
-        invalid("unknown namespace mode", |c| pod_namespaces(c).pid = 9, &["pid namespace mode", "9"]),
-        invalid("target for a pod", |c| pod_namespaces(c).pid = api::NamespaceMode::Target as i32, &["pid namespace mode"]),
-        invalid("container mode for the network", |c| pod_namespaces(c).network = 1, &["network namespace mode"]),
-        invalid("5 MiB of annotations", |c| drop(c.annotations.insert("a".into(), "x".repeat(5 << 20))), &["e2e/bad", "annotations", "1 MiB"]),
-        invalid("5 MiB of labels", |c| drop(c.labels.insert("a".into(), "x".repeat(5 << 20))), &["labels"]),
+        bad_pod("relative log directory", |c| c.log_directory = "logs".into(), &["e2e/bad", "log_directory", "logs"]),
+        bad_pod("log directory with ..", |c| c.log_directory = "/tmp/../etc".into(), &["log_directory", "/tmp/../etc"]),
+        bad_pod("long log directory", |c| c.log_directory = format!("/{}", "d/".repeat(3000)), &["log_directory"]),
+        bad_pod("long hostname", |c| c.hostname = "h".repeat(300), &["e2e/bad", "hostname", "hhhh"]),
+        bad_pod("line in the hostname", |c| c.hostname = "web\n1.2.3.4 bank".into(), &["hostname"]),
+        bad_pod("line in a DNS server", |c| c.dns_config.get_or_insert_default().servers = vec!["1.1.1.1\nx".into()], &["dns"]),
+        bad_pod("host port too high", |c| c.port_mappings = vec![port(65536, 80)], &["e2e/bad", "host_port", "65536"]),
+        bad_pod("host port negative", |c| c.port_mappings = vec![port(-1, 80)], &["host_port", "-1"]),
+        bad_pod("container port too high", |c| c.port_mappings = vec![port(80, 70000)], &["container_port", "70000"]),
+        bad_pod("unknown protocol", |c| c.port_mappings = vec![api::PortMapping { protocol: 7, ..port(80, 80) }], &["protocol", "7"]),
+        bad_pod("host address", |c| c.port_mappings = vec![api::PortMapping { host_ip: "node".into(), ..port(80, 80) }], &["host_ip", "node"]),
+        bad_pod("cgroup parent with ..", |c| pod_linux(c).cgroup_parent = "/a/../../b".into(), &["e2e/bad", "/a/../../b"]),
+        bad_pod("unknown namespace mode", |c| pod_namespaces(c).pid = 9, &["pid namespace mode", "9"]),
+        bad_pod("target for a pod", |c| pod_namespaces(c).pid = api::NamespaceMode::Target as i32, &["pid namespace mode"]),
+        bad_pod("container mode for the network", |c| pod_namespaces(c).network = 1, &["network namespace mode"]),
+        bad_pod("5 MiB of annotations", |c| drop(c.annotations.insert("a".into(), "x".repeat(5 << 20))), &["e2e/bad", "annotations", "1 MiB"]),
+        bad_pod("5 MiB of labels", |c| drop(c.labels.insert("a".into(), "x".repeat(5 << 20))), &["labels"]),
     ]
 }
 
@@ -219,50 +231,50 @@ fn container_cases(directory: &Path) -> Vec<Case<api::ContainerConfig>> {
         }
     };
     let mut cases = vec![
-        invalid("no metadata", |c| c.metadata = None, &["metadata"]),
-        invalid("no name", |c| metadata(c).name.clear(), &["metadata.name"]),
-        invalid("slash in the name", |c| metadata(c).name = "a/b".into(), &["metadata.name", "a/b"]),
-        invalid("no image", |c| c.image = None, &["bad", "image"]),
-        invalid("empty image", |c| c.image.get_or_insert_default().image.clear(), &["bad", "image"]),
-        invalid("log path with ..", |c| c.log_path = "../../etc/x.log".into(), &["bad", "log_path", "../../etc/x.log"]),
-        invalid("absolute log path", |c| c.log_path = "/etc/x.log".into(), &["log_path", "/etc/x.log"]),
-        invalid("uid of 2^32", run_as(1 << 32), &["bad", "4294967296"]),
-        invalid("uid of nobody at all", run_as(4_294_967_295), &["4294967295"]),
-        invalid("negative uid", run_as(-1), &["bad", "-1"]),
-        invalid("unknown user", |c| security(c).run_as_username = "ghost".into(), &["bad", "ghost"]),
-        invalid("user that looks like a number", |c| security(c).run_as_username = "0x0".into(), &["0x0"]),
-        invalid("group without a user", |c| security(c).run_as_group = Some(api::Int64Value { value: 5 }), &["bad", "group"]),
-        invalid("negative supplemental group", |c| security(c).supplemental_groups = vec![-5], &["-5"]),
-        invalid("unknown groups policy", |c| security(c).supplemental_groups_policy = 9, &["policy", "9"]),
-        invalid("unknown capability", add_capability("FLY"), &["bad", "FLY"]),
-        invalid("relative mount", mounted("data", "/tmp"), &["bad", "data"]),
-        invalid("mount with ..", mounted("/a/../../b", "/tmp"), &["/a/../../b"]),
-        invalid("mount on the root", mounted("/", "/tmp"), &["bad", "root"]),
-        invalid("mount on /proc", mounted("/proc", "/tmp"), &["bad", "/proc"]),
-        invalid("mount in /proc", mounted("/proc/sys", "/tmp"), &["/proc/sys"]),
-        invalid("mount without a source", mounted("/data", ""), &["bad", "/data"]),
-        invalid("20000 mounts", |c| (0..20_000).for_each(|_| mounted("/data", "/tmp")(c)), &["bad", "mounts", "20000"]),
-        invalid(
+        bad_container("no metadata", |c| c.metadata = None, &["metadata"]),
+        bad_container("no name", |c| metadata(c).name.clear(), &["metadata.name"]),
+        bad_container("slash in the name", |c| metadata(c).name = "a/b".into(), &["metadata.name", "a/b"]),
+        bad_container("no image", |c| c.image = None, &["bad", "image"]),
+        bad_container("empty image", |c| c.image.get_or_insert_default().image.clear(), &["bad", "image"]),
+        bad_container("log path with ..", |c| c.log_path = "../../etc/x.log".into(), &["bad", "log_path", "../../etc/x.log"]),
+        bad_container("absolute log path", |c| c.log_path = "/etc/x.log".into(), &["log_path", "/etc/x.log"]),
+        bad_container("uid of 2^32", run_as(1 << 32), &["bad", "4294967296"]),
+        bad_container("uid of nobody at all", run_as(4_294_967_295), &["4294967295"]),
+        bad_container("negative uid", run_as(-1), &["bad", "-1"]),
+        bad_container("unknown user", |c| security(c).run_as_username = "ghost".into(), &["bad", "ghost"]),
+        bad_container("user that looks like a number", |c| security(c).run_as_username = "0x0".into(), &["0x0"]),
+        bad_container("group without a user", |c| security(c).run_as_group = Some(api::Int64Value { value: 5 }), &["bad", "group"]),
+        bad_container("negative supplemental group", |c| security(c).supplemental_groups = vec![-5], &["-5"]),
+        bad_container("unknown groups policy", |c| security(c).supplemental_groups_policy = 9, &["policy", "9"]),
+        bad_container("unknown capability", add_capability("FLY"), &["bad", "FLY"]),
+        bad_container("relative mount", mounted("data", "/tmp"), &["bad", "data"]),
+        bad_container("mount with ..", mounted("/a/../../b", "/tmp"), &["/a/../../b"]),
+        bad_container("mount on the root", mounted("/", "/tmp"), &["bad", "root"]),
+        bad_container("mount on /proc", mounted("/proc", "/tmp"), &["bad", "/proc"]),
+        bad_container("mount in /proc", mounted("/proc/sys", "/tmp"), &["/proc/sys"]),
+        bad_container("mount without a source", mounted("/data", ""), &["bad", "/data"]),
+        bad_container("20000 mounts", |c| (0..20_000).for_each(|_| mounted("/data", "/tmp")(c)), &["bad", "mounts", "20000"]),
+        bad_container(
             "unknown propagation",
             |c| c.mounts.push(api::Mount { container_path: "/x".into(), host_path: "/tmp".into(), propagation: 7, ..Default::default() }),
             &["propagation", "7"],
         ),
-        invalid("missing seccomp profile", seccomp(directory.join("missing.json")), &["bad", "missing.json"]),
-        invalid("empty seccomp profile", seccomp(directory.join("empty.json")), &["bad", "empty.json"]),
-        invalid("seccomp profile that is no JSON", seccomp(directory.join("rubbish.json")), &["rubbish.json"]),
-        invalid("huge seccomp profile", seccomp(directory.join("huge.json")), &["huge.json"]),
-        invalid("seccomp profile without a name", seccomp("".into()), &["bad", "seccomp"]),
-        invalid("relative seccomp profile", seccomp("../x.json".into()), &["../x.json"]),
-        invalid("memory limit of one byte", |c| limits(c).memory_limit_in_bytes = 1, &["bad", "memory limit 1 "]),
-        invalid("negative memory limit", |c| limits(c).memory_limit_in_bytes = -7, &["memory_limit_in_bytes", "-7"]),
-        invalid("oom_score_adj of 5000", |c| limits(c).oom_score_adj = 5000, &["bad", "oom_score_adj", "5000"]),
-        invalid("negative shares", |c| limits(c).cpu_shares = -1, &["cpu_shares", "-1"]),
-        invalid("cpuset that is none", |c| limits(c).cpuset_cpus = "all".into(), &["cpuset_cpus", "all"]),
-        invalid("unknown stop signal", |c| c.stop_signal = 999, &["stop_signal", "999"]),
-        invalid("unknown namespace mode", |c| security(c).namespace_options.get_or_insert_default().pid = 9, &["bad", "9"]),
-        invalid("NUL in an argument", |c| c.args = vec!["a\0b".into()], &["bad", "argument"]),
-        invalid("NUL in the environment", |c| c.envs = vec![api::KeyValue { key: "A".into(), value: "\0".into() }], &["bad", "A"]),
-        invalid(
+        bad_container("missing seccomp profile", seccomp(directory.join("missing.json")), &["bad", "missing.json"]),
+        bad_container("empty seccomp profile", seccomp(directory.join("empty.json")), &["bad", "empty.json"]),
+        bad_container("seccomp profile that is no JSON", seccomp(directory.join("rubbish.json")), &["rubbish.json"]),
+        bad_container("huge seccomp profile", seccomp(directory.join("huge.json")), &["huge.json"]),
+        bad_container("seccomp profile without a name", seccomp("".into()), &["bad", "seccomp"]),
+        bad_container("relative seccomp profile", seccomp("../x.json".into()), &["../x.json"]),
+        bad_container("memory limit of one byte", |c| limits(c).memory_limit_in_bytes = 1, &["bad", "memory limit 1 "]),
+        bad_container("negative memory limit", |c| limits(c).memory_limit_in_bytes = -7, &["memory_limit_in_bytes", "-7"]),
+        bad_container("oom_score_adj of 5000", |c| limits(c).oom_score_adj = 5000, &["bad", "oom_score_adj", "5000"]),
+        bad_container("negative shares", |c| limits(c).cpu_shares = -1, &["cpu_shares", "-1"]),
+        bad_container("cpuset that is none", |c| limits(c).cpuset_cpus = "all".into(), &["cpuset_cpus", "all"]),
+        bad_container("unknown stop signal", |c| c.stop_signal = 999, &["stop_signal", "999"]),
+        bad_container("unknown namespace mode", |c| security(c).namespace_options.get_or_insert_default().pid = 9, &["bad", "9"]),
+        bad_container("NUL in an argument", |c| c.args = vec!["a\0b".into()], &["bad", "argument"]),
+        bad_container("NUL in the environment", |c| c.envs = vec![api::KeyValue { key: "A".into(), value: "\0".into() }], &["bad", "A"]),
+        bad_container(
             "line in the home of an unknown user",
             |c| {
                 run_as(4321)(c);
@@ -270,15 +282,15 @@ fn container_cases(directory: &Path) -> Vec<Case<api::ContainerConfig>> {
             },
             &["bad", "HOME"],
         ),
-        invalid("relative working directory", |c| c.working_dir = "work".into(), &["bad", "work"]),
-        invalid("working directory in /proc", |c| c.working_dir = "/proc/self/fd/7".into(), &["/proc/self/fd/7"]),
-        invalid("missing device", device("/dev/none", "rwm"), &["bad", "/dev/none"]),
-        invalid("device that is a file", device("/etc/passwd", "rwm"), &["/etc/passwd"]),
-        invalid("device permissions", device("/dev/null", "rwx"), &["/dev/null"]),
-        invalid("5 MiB of annotations", |c| drop(c.annotations.insert("a".into(), "x".repeat(5 << 20))), &["bad", "annotations"]),
-        invalid("privileged in a plain pod", |c| security(c).privileged = true, &["bad", "privileged"]),
-        invalid("no command", |c| (c.command.clear(), c.image.get_or_insert_default().image = "localhost/mute:latest".into()).1, &["bad", "no command", "localhost/mute"]),
-        invalid("RRO that is writable", |c| {
+        bad_container("relative working directory", |c| c.working_dir = "work".into(), &["bad", "work"]),
+        bad_container("working directory in /proc", |c| c.working_dir = "/proc/self/fd/7".into(), &["/proc/self/fd/7"]),
+        bad_container("missing device", device("/dev/none", "rwm"), &["bad", "/dev/none"]),
+        bad_container("device that is a file", device("/etc/passwd", "rwm"), &["/etc/passwd"]),
+        bad_container("device permissions", device("/dev/null", "rwx"), &["/dev/null"]),
+        bad_container("5 MiB of annotations", |c| drop(c.annotations.insert("a".into(), "x".repeat(5 << 20))), &["bad", "annotations"]),
+        bad_container("privileged in a plain pod", |c| security(c).privileged = true, &["bad", "privileged"]),
+        bad_container("no command", |c| (c.command.clear(), c.image.get_or_insert_default().image = "localhost/mute:latest".into()).1, &["bad", "no command", "localhost/mute"]),
+        bad_container("RRO that is writable", |c| {
             c.mounts.push(api::Mount { container_path: "/x".into(), host_path: "/tmp".into(), recursive_read_only: true, ..Default::default() });
         }, &["bad", "/x"]),
     ];

@@ -8,10 +8,7 @@ use anyhow::Context;
 use ochre_client::Client;
 use ochre_cri_api as api;
 use ochre_e2e::bench::{Bench, ochre, refusal};
-use ochre_e2e::{
-    BUSYBOX, Node, Registry, busybox, container, eventually, file_with, pod, programs, security,
-};
-use ochre_test_support::layout::Entry;
+use ochre_e2e::{BUSYBOX, Node, busybox, container, file_with, pod, programs, security};
 use serde_json::Value;
 
 fn lines_with<'a>(text: &'a str, needle: &str) -> Vec<&'a str> {
