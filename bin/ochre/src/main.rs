@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 
 /// A container engine for Kubernetes nodes.
 #[derive(Parser)]
-#[command(name = "ochre", version, about, disable_help_subcommand = true)]
+#[command(name = "ochre", version, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,

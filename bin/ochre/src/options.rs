@@ -92,8 +92,11 @@ impl clap::Args for Flags {
         for name in names() {
             let shown = SHOWN.iter().find(|(flag, _, _)| *flag == name);
             // A flag without a value switches an option on.
-            let mut arg =
-                Arg::new(name.clone()).long(name.clone()).num_args(0..=1).default_missing_value("true");
+            let mut arg = Arg::new(name.clone())
+                .long(name.clone())
+                .value_name("VALUE")
+                .num_args(0..=1)
+                .default_missing_value("true");
             arg = match shown {
                 Some((_, short, help)) => arg.short(*short).help(*help),
                 None => arg.hide(true),

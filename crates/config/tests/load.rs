@@ -261,7 +261,7 @@ fn wrong_flags_and_variables_are_refused_by_their_own_name() {
 fn unknown_keys_and_idle_options_are_warned_about_once() {
     let setup = Setup::with(
         "top = 1\n[other]\nx = 1\n[crio]\nrooot = \"/\"\nversion_file = \"/v\"\n[crio.runtime]\nno_pivot = false\n\
-         read_only = true\n[crio.runtime.runtimes.r]\nfoo = 1\nno_sync_log = true\n[crio.extra]\ny = 2\n",
+         log_to_journald = true\n[crio.runtime.runtimes.r]\nfoo = 1\nno_sync_log = true\n[crio.extra]\ny = 2\n",
     );
     let warnings = setup.load().unwrap().warnings;
     let text: Vec<String> = warnings
@@ -276,7 +276,7 @@ fn unknown_keys_and_idle_options_are_warned_about_once() {
             "crio.conf:5: unknown option crio.rooot is ignored",
             "crio.conf:11: unknown option crio.runtime.runtimes.r.foo is ignored",
             "crio.conf:13: unknown option crio.extra is ignored",
-            "these options are accepted but have no effect yet: crio.version_file, crio.runtime.read_only, \
+            "these options are accepted but have no effect yet: crio.version_file, crio.runtime.log_to_journald, \
              crio.runtime.runtimes.r.no_sync_log",
         ]
     );

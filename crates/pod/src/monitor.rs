@@ -3,7 +3,7 @@
 //! ```text
 //!   launch ──▶ pump(events) ── Exited ──▶ the container's driver
 //!                  │
-//!             Disconnected ──▶ pod still up? ── launch again, adopt what lives ──▶ pump
+//!             Disconnected ──▶ pod still up? ── connect again, or launch and adopt what lives ──▶ pump
 //!                                   └─ no ──▶ end
 //! ```
 
@@ -11,8 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ochre_monitor_api::client::{Event, Events, Monitor};
-use ochre_monitor_api::{Adopt, Create, Descriptors, Snapshot, StdinMode, Stdio, exit_record};
+use ochre_monitor_api::client::{Error as MonitorError, Event, Events, Monitor};
+use ochre_monitor_api::{
+    Adopt, ContainerState, Create, Descriptors, Snapshot, StdinMode, Stdio, exit_record,
+};
 use ochre_runtime::cgroup::MonitorPlacement;
 use ochre_types::{Exit, Timestamp};
 
@@ -25,15 +27,34 @@ use crate::sandbox::{Sandbox, SandboxState};
 
 /// CRI-O's `container_create_timeout`.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(240);
+/// How long a monitor may take from the end of its connections to the end of its socket.
+const DYING: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(5);
 /// The exit code of a container whose exit nobody saw, as with every engine of the field.
 const LOST_CODE: i32 = 255;
 
 /// Starts the pod's monitor and the task that hears it.
 pub(crate) async fn launch(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Monitor, Error> {
-    let (monitor, _, events) = Monitor::launch(launch_options(engine, sandbox)).await?;
+    let (monitor, events) = start(engine, sandbox).await?;
     listen(engine, sandbox, &monitor, events);
     place(engine, sandbox, &monitor).await?;
     Ok(monitor)
+}
+
+/// Starts a monitor. One that is just dying still listens for a moment after its connections have ended.
+async fn start(engine: &Engine, sandbox: &Sandbox) -> Result<(Monitor, Events), Error> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match Monitor::launch(launch_options(engine, sandbox)).await {
+            Err(MonitorError::AlreadyRunning { .. }) if began.elapsed() < DYING => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            started => {
+                let (monitor, _, events) = started?;
+                return Ok((monitor, events));
+            }
+        }
+    }
 }
 
 /// Takes a monitor out of the daemon's unit, before anything is asked of it: what it starts stays where it stands. The
@@ -95,9 +116,16 @@ async fn replace(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Events>
     if sandbox.monitor.lock().take().is_none() || !matches!(sandbox.state(), SandboxState::Ready(_)) {
         return None;
     }
+    let socket = engine.sandbox_dir(sandbox).join("monitor.sock");
+    if let Ok((monitor, snapshot, events)) = Monitor::connect(&socket).await {
+        // Only the connection has ended: this daemon did not keep up with it.
+        *sandbox.monitor.lock() = Some(monitor);
+        catch_up(engine, &snapshot);
+        return Some(events);
+    }
     tracing::warn!(pod = %sandbox.id, "the pod's monitor has died; starting another one");
-    match Monitor::launch(launch_options(engine, sandbox)).await {
-        Ok((monitor, _, events)) => {
+    match start(engine, sandbox).await {
+        Ok((monitor, events)) => {
             *sandbox.monitor.lock() = Some(monitor.clone());
             if let Err(error) = place(engine, sandbox, &monitor).await {
                 // It works all the same, until somebody stops the daemon's unit.
@@ -109,6 +137,15 @@ async fn replace(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Option<Events>
         Err(error) => {
             tracing::error!(pod = %sandbox.id, "no new monitor could be started: {error}");
             None
+        }
+    }
+}
+
+/// Reports the exits that happened while nobody listened.
+fn catch_up(engine: &Engine, snapshot: &Snapshot) {
+    for known in &snapshot.containers {
+        if let ContainerState::Exited { exit, .. } = known.state {
+            report(engine, known.id.as_str(), exit, ExitReason::Process);
         }
     }
 }

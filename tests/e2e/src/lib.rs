@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 pub use gate::Gate;
 pub use image::{BUSYBOX, busybox};
-pub use parts::{HANDLERS, limits, pod_linux, pod_namespaces, security};
+pub use parts::{HANDLERS, check_refusal, limits, pod_linux, pod_namespaces, security};
 pub use registry::Registry;
 pub use request::{container, pod, pod_sharing_pids};
 

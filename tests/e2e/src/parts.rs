@@ -29,6 +29,15 @@ pub fn pod_namespaces(config: &mut api::PodSandboxConfig) -> &mut api::Namespace
     security.namespace_options.get_or_insert_default()
 }
 
+/// Fails unless the refusal has this code and all these words.
+pub fn check_refusal(name: &str, refused: &tonic::Status, code: tonic::Code, words: &[&str]) {
+    assert_eq!(refused.code(), code, "{name}: {refused}");
+    for word in words {
+        assert!(refused.message().contains(word), "{name}: {word:?} is not in {:?}", refused.message());
+    }
+    assert!(refused.message().len() < 2000, "{name}: a message of {} bytes", refused.message().len());
+}
+
 impl Node {
     /// What a shell script in a container prints on both streams, without the white space around it.
     pub async fn said(&mut self, id: &str, script: &str) -> anyhow::Result<String> {

@@ -40,10 +40,13 @@ impl Registry {
         }
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let config = directory.path().join("config.yml");
-        std::fs::write(&config, format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{options}",
-            directory.path().join("data").display()
-        ))?;
+        std::fs::write(
+            &config,
+            format!(
+                "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{options}",
+                directory.path().join("data").display()
+            ),
+        )?;
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)

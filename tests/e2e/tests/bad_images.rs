@@ -102,8 +102,10 @@ async fn what_is_not_there_is_named_and_what_does_not_answer_is_unavailable() ->
 
 #[tokio::test]
 async fn blobs_that_are_not_what_the_manifest_promises_are_refused() -> anyhow::Result<()> {
+    type Damage = fn(Vec<u8>) -> Vec<u8>;
+
     let mut ground = Ground::start().await?;
-    let damage: [(&str, fn(Vec<u8>) -> Vec<u8>); 4] = [
+    let damage: [(&str, Damage); 4] = [
         ("changed", |mut bytes| {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
@@ -194,10 +196,12 @@ fn claiming(size: u64) -> anyhow::Result<Vec<u8>> {
 
 #[tokio::test]
 async fn absurd_sizes_and_references_are_refused_at_once() -> anyhow::Result<()> {
+    type Change = fn(&mut Value);
+
     let mut ground = Ground::start().await?;
     ground.registry.push_layered(&image(vec![note("sizes")?])?, "sizes:1", &[])?;
     let manifest = ground.registry.manifest("sizes:1")?;
-    let changes: [(&str, fn(&mut Value)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("layer", |manifest| manifest["layers"][1]["size"] = json!(1_000_000_000_000_000_000_u64)),
         ("config", |manifest| manifest["config"]["size"] = json!(1_000_000_000_000_000_000_u64)),
         ("negative", |manifest| manifest["layers"][1]["size"] = json!(-1)),

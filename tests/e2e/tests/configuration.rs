@@ -274,6 +274,7 @@ fn the_program_speaks_plainly() -> anyhow::Result<()> {
     assert!(version.status.success() && text.starts_with("ochre ") && text.lines().count() == 1, "{text}");
     assert_eq!(String::from_utf8(ochre(&["--version"])?.stdout)?, text);
     let help = String::from_utf8(ochre(&["--help"])?.stdout)?;
+    assert!(help.starts_with("A container engine for Kubernetes nodes"), "{help}");
     for verb in ["serve", "import", "config", "version"] {
         assert!(help.lines().any(|line| line.trim().starts_with(verb)), "{verb}: {help}");
     }

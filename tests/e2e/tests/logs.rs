@@ -138,7 +138,8 @@ async fn output_on_both_streams_is_recorded_in_its_order() -> anyhow::Result<()>
     let config = pod(&node, "order");
     let id = node.run_pod(&config).await?;
     // Each step waits until the one before is in the log.
-    let mut app = container("app", "for i in 1 2 3 4; do echo $i; read x < /go; echo $i >&2; read x < /go; done");
+    let mut app =
+        container("app", "for i in 1 2 3 4; do echo $i; read x < /go; echo $i >&2; read x < /go; done");
     app.mounts.push(api::Mount {
         container_path: "/go".into(),
         host_path: node.path("go").to_string_lossy().into_owned(),
@@ -202,7 +203,8 @@ async fn rotation_under_a_fast_writer_loses_no_line_and_leaves_old_files_alone()
 }
 
 #[tokio::test]
-async fn reopening_the_log_of_a_container_that_does_not_run_is_refused_and_makes_no_file() -> anyhow::Result<()> {
+async fn reopening_the_log_of_a_container_that_does_not_run_is_refused_and_makes_no_file()
+-> anyhow::Result<()> {
     let mut node = Node::start().await?;
     let config = pod(&node, "idle");
     let id = node.run_pod(&config).await?;

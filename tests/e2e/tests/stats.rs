@@ -105,7 +105,7 @@ async fn use_is_counted_while_containers_run() -> anyhow::Result<()> {
     );
 
     node.stop_container(&busy, 0).await?;
-    assert_eq!(listed(&mut node, api::ContainerStatsFilter::default()).await?, [full.clone()]);
+    assert_eq!(listed(&mut node, api::ContainerStatsFilter::default()).await?, sorted(&[&full]));
     let stopped = stats(&mut node, &busy).await?;
     assert_eq!(stopped.attributes.context("no attributes")?.id, busy);
     assert!(stopped.cpu.is_none() && stopped.memory.is_none(), "use of a container that does not run");
@@ -190,10 +190,10 @@ async fn a_pod_sums_up_its_containers_and_counts_its_network() -> anyhow::Result
     let sum: u64 = after
         .containers
         .iter()
-        .filter_map(|row| row.cpu.clone())
+        .filter_map(|row| row.cpu)
         .map(|cpu| number(cpu.usage_core_nano_seconds))
         .sum();
-    let (old, new) = (before.cpu.context("no cpu")?, after.cpu.clone().context("no cpu")?);
+    let (old, new) = (before.cpu.context("no cpu")?, after.cpu.context("no cpu")?);
     assert_eq!(number(new.usage_core_nano_seconds), sum);
     assert!(new.timestamp > old.timestamp);
     assert_eq!(after.containers.len(), 2);
@@ -221,7 +221,7 @@ async fn a_pod_sums_up_its_containers_and_counts_its_network() -> anyhow::Result
         .runtime
         .stop_pod_sandbox(api::StopPodSandboxRequest { pod_sandbox_id: other.clone() })
         .await?;
-    assert_eq!(list(&mut node, none()).await?, [id.clone()]);
+    assert_eq!(list(&mut node, none()).await?, sorted(&[&id]));
     for pod in [id, other] {
         node.remove_pod(&pod).await?;
     }

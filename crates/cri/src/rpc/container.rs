@@ -37,7 +37,10 @@ pub(crate) async fn start(
     request: api::StartContainerRequest,
 ) -> Result<api::StartContainerResponse, Failure> {
     let container = service.pods.container(&request.container_id)?;
-    container.start().await.map_err(|error| Failure::from(error).about("container", &request.container_id))?;
+    container
+        .start()
+        .await
+        .map_err(|error| Failure::from(error).about("container", &request.container_id))?;
     Ok(api::StartContainerResponse {})
 }
 
@@ -149,7 +152,10 @@ pub(crate) async fn reopen_log(
     request: api::ReopenContainerLogRequest,
 ) -> Result<api::ReopenContainerLogResponse, Failure> {
     let container = service.pods.container(&request.container_id)?;
-    container.reopen_log().await.map_err(|error| Failure::from(error).about("container", &request.container_id))?;
+    container
+        .reopen_log()
+        .await
+        .map_err(|error| Failure::from(error).about("container", &request.container_id))?;
     Ok(api::ReopenContainerLogResponse {})
 }
 

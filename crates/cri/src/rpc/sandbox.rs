@@ -12,7 +12,8 @@ pub(crate) async fn run(
 ) -> Result<api::RunPodSandboxResponse, Failure> {
     let api::RunPodSandboxRequest { config, runtime_handler } = request;
     let config = config.ok_or(Failure::Missing { field: "config" })?;
-    let name = config.metadata.as_ref().map(|name| format!("{}/{}", name.namespace, name.name)).unwrap_or_default();
+    let name =
+        config.metadata.as_ref().map(|name| format!("{}/{}", name.namespace, name.name)).unwrap_or_default();
     run_named(service, config, runtime_handler).await.map_err(|failure| failure.about("pod", &name))
 }
 

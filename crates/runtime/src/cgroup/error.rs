@@ -45,7 +45,9 @@ pub enum CgroupError {
         slice: String,
     },
     /// The systemd driver is configured where systemd does not run.
-    #[error("the systemd cgroup driver is configured, but systemd is not running; set cgroup_manager = \"cgroupfs\"")]
+    #[error(
+        "the systemd cgroup driver is configured, but systemd is not running; set cgroup_manager = \"cgroupfs\""
+    )]
     NoSystemd,
     /// A directory of a hierarchy could not be made.
     #[error("cannot create cgroup {path}")]

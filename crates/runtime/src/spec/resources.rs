@@ -48,11 +48,15 @@ pub fn resources_json(asked: &Resources, cgroup: CgroupFacts, min_memory: u64) -
     serde_json::to_vec(&limits).map_err(|source| Error::Json { what: "resources", source })
 }
 
+/// `PID_MAX_LIMIT` of 64-bit kernels: no machine has more processes, so as a limit it is none (pid_max in
+/// proc_sys_kernel(5)). The specification's -1 is written to `pids.max` as it stands by crun 1.8, which the kernel refuses.
+const EVERY_PID: i64 = 4 << 20;
+
 /// The limit of processes; 0 and less mean none. That is said aloud: systemd limits a scope that nobody gave a word about
 /// to a share of what the machine allows (`DefaultTasksMax=`).
 pub(super) fn pids(limit: i64) -> LinuxPids {
     let mut pids = LinuxPids::default();
-    pids.set_limit(if limit > 0 { limit } else { -1 });
+    pids.set_limit(if limit > 0 { limit } else { EVERY_PID });
     pids
 }
 
@@ -205,6 +209,11 @@ mod tests {
         ] {
             assert_eq!(json(&asked, cgroup).unwrap(), expected, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn no_limit_of_processes_is_one_that_every_runtime_can_write() {
+        assert_eq!([-1, 0, 7].map(|limit| pids(limit).limit()), [4_194_304, 4_194_304, 7]);
     }
 
     #[test]

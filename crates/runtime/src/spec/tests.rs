@@ -225,7 +225,8 @@ fn an_ordinary_container_becomes_exactly_this() {
         json!({
             "resources": {
                 "devices": [{ "allow": false, "access": "rwm" }],
-                "memory": { "limit": 67_108_864, "swap": 67_108_864 }
+                "memory": { "limit": 67_108_864, "swap": 67_108_864 },
+                "pids": { "limit": 4194304 }
             },
             "cgroupsPath": "/kubepods/pod1/crio-1",
             "namespaces": [
