@@ -10,6 +10,7 @@ use ochre_cri_api::image_service_server::ImageService;
 use ochre_cri_api::runtime_service_server::RuntimeService;
 use ochre_image::Images;
 use ochre_pod::Pods;
+use ochre_types::ErrorKind;
 use tonic::{Request, Response, Status};
 
 use crate::failure::Failure;
@@ -55,7 +56,13 @@ async fn answer<T>(
             Ok(Response::new(response))
         }
         Err(failure) => {
-            tracing::warn!(verb, elapsed_us = began.elapsed().as_micros(), kind = ?failure.kind(), "{}", failure.text());
+            let (elapsed_us, kind) = (began.elapsed().as_micros(), failure.kind());
+            // Clients ask for what may be gone all the time; that is no event.
+            if kind == ErrorKind::NotFound {
+                tracing::debug!(verb, elapsed_us, ?kind, "{}", failure.text());
+            } else {
+                tracing::warn!(verb, elapsed_us, ?kind, "{}", failure.text());
+            }
             Err(failure.into())
         }
     }

@@ -23,6 +23,7 @@ use thiserror::Error;
 
 mod cgroup_mount;
 pub(crate) mod console;
+mod copy_up;
 mod devices;
 mod masks;
 mod mounts;

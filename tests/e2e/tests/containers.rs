@@ -2,7 +2,8 @@
 
 use ochre_cri_api as api;
 use ochre_e2e::{
-    HANDLERS, Node, busybox, container, eventually, file_with, limits, pod, pod_sharing_pids, security,
+    HANDLERS, Node, busybox, container, eventually, file_with, limits, pod, pod_linux, pod_sharing_pids,
+    security,
 };
 use serde_json::json;
 
@@ -525,8 +526,10 @@ async fn a_process_that_dies_of_a_signal_exits_with_128_plus_its_number() -> any
 async fn a_missing_program_is_a_start_error_that_names_it_and_the_container_can_be_removed()
 -> anyhow::Result<()> {
     let mut node = Node::start().await?;
+    let parent = format!("ochre-e2e-start-{}", std::process::id());
     for handler in HANDLERS {
-        let config = pod(&node, handler);
+        let mut config = pod(&node, handler);
+        pod_linux(&mut config).cgroup_parent = format!("/{parent}");
         let id = node.run_pod_with(&config, handler).await?;
         for (name, program) in
             [("absolute", "/no/such/program"), ("searched", "no-such-program"), ("directory", "/tmp")]
@@ -560,9 +563,17 @@ async fn a_missing_program_is_a_start_error_that_names_it_and_the_container_can_
             let left = node.client.runtime.list_containers(request).await?.into_inner().containers;
             assert!(left.is_empty(), "{handler} {name}: {left:?}");
         }
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")?.flatten() {
+            let groups = std::fs::read_dir(hierarchy.path().join(&parent)).into_iter().flatten().flatten();
+            let groups: Vec<_> = groups.map(|group| group.path()).filter(|path| path.is_dir()).collect();
+            assert!(groups.is_empty(), "{handler}: {groups:?}");
+        }
         let good = node.launch(&id, container("absolute", "exit 0")).await?;
         assert_eq!(node.exited(&good).await?.exit_code, 0, "{handler}");
         node.remove_pod(&id).await?;
+    }
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")?.flatten() {
+        std::fs::remove_dir(hierarchy.path().join(&parent)).ok();
     }
     node.finish()
 }

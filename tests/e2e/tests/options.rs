@@ -60,7 +60,7 @@ async fn defaults_of_containers_are_in_force_inside() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_read_only_node_lets_programs_write_to_temporary_places_alone() -> anyhow::Result<()> {
     let mut node = Node::configured("[crio.runtime]\nread_only = true\n").await?;
-    for handler in ["runc", "crun"] {
+    for handler in ["ochre", "runc", "crun"] {
         let config = pod(&node, handler);
         let id = node.run_pod_with(&config, handler).await?;
         let app = node.launch(&id, container("app", "sleep 1000")).await?;

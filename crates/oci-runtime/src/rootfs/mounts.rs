@@ -51,6 +51,9 @@ pub(super) fn mount_all(root: &Root, prepared: &mut Prepared) -> Result<(), Root
                 let place = place(root, &mount.destination, true, &Kind::New(&kind))?;
                 let label = prepared.mount_label.as_deref().filter(|_| !UNLABELLED.contains(&kind.as_str()));
                 let tree = new_filesystem(&kind, device.as_deref(), &mount.options, label).map_err(failed)?;
+                if mount.options.copy_up {
+                    super::copy_up::copy_up(&place, &tree).map_err(failed)?;
+                }
                 attach(tree, place).map_err(failed)?;
             }
             Source::Cgroups => {

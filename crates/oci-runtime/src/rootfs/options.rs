@@ -58,6 +58,8 @@ pub struct MountOptions {
     pub propagation: Option<(u64, Reach)>,
     /// `idmap` or `ridmap`.
     pub id_map: Option<Reach>,
+    /// `tmpcopyup`: the new file system starts with what it covers.
+    pub copy_up: bool,
     /// What the file system itself understands.
     pub data: Vec<String>,
 }
@@ -69,13 +71,14 @@ enum Effect {
     Propagation(u64, Reach),
     Bind(Reach),
     IdMap(Reach),
+    CopyUp,
     Nothing,
     Refused,
     Data,
 }
 
 fn effect(word: &str) -> Effect {
-    use Effect::{Bind, Clear, Data, IdMap, Nothing, Propagation, Refused, Set};
+    use Effect::{Bind, Clear, CopyUp, Data, IdMap, Nothing, Propagation, Refused, Set};
     match word {
         "bind" => Bind(Reach::One),
         "rbind" => Bind(Reach::Tree),
@@ -106,7 +109,8 @@ fn effect(word: &str) -> Effect {
         "idmap" => IdMap(Reach::One),
         "ridmap" => IdMap(Reach::Tree),
         "defaults" | "async" | "nomand" | "noiversion" | "loud" | "silent" | "nolazytime" => Nothing,
-        "remount" | "tmpcopyup" => Refused,
+        "tmpcopyup" => CopyUp,
+        "remount" => Refused,
         _ => Data,
     }
 }
@@ -115,7 +119,7 @@ impl MountOptions {
     /// Understands the options of the mount at `path`.
     ///
     /// # Errors
-    /// [`RootfsError::Option`] for `remount` and `tmpcopyup`.
+    /// [`RootfsError::Option`] for `remount`.
     pub fn parse(path: &Path, words: &[String]) -> Result<Self, RootfsError> {
         let mut options = Self::default();
         for word in words {
@@ -125,6 +129,7 @@ impl MountOptions {
                 Effect::Propagation(kind, reach) => options.propagation = Some((kind, reach)),
                 Effect::Bind(reach) => options.bind = Some(reach),
                 Effect::IdMap(reach) => options.id_map = Some(reach),
+                Effect::CopyUp => options.copy_up = true,
                 Effect::Nothing => {}
                 Effect::Refused => {
                     return Err(RootfsError::Option { path: path.to_owned(), option: word.clone() });
@@ -177,6 +182,6 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused() {
-        assert!(MountOptions::parse(Path::new("/x"), &["tmpcopyup".to_owned()]).is_err());
+        assert!(MountOptions::parse(Path::new("/x"), &["remount".to_owned()]).is_err());
     }
 }

@@ -1,11 +1,14 @@
-//! RemoveContainer, the story: intent → runtime state → root file system and layer → bundle → record and name gone.
+//! RemoveContainer, the story: intent → runtime state → cgroup → root file system and layer → bundle → record and name
+//! gone.
 //!
 //! The driver has stopped the process before. Every step tolerates that it was done already.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ochre_monitor_api::client::Monitor;
 use ochre_monitor_api::{Adopt, Descriptors};
+use ochre_runtime::cgroup::OwnedGroup;
 use ochre_sys::atomic::Durability;
 use ochre_types::Timestamp;
 
@@ -14,6 +17,9 @@ use super::state::{ContainerState, Event};
 use crate::disk::latest::ContainerPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+
+/// How long the container's group may take to become empty and to go.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn remove(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), Error> {
     if !matches!(container.state(), ContainerState::Removing { .. }) {
@@ -38,6 +44,7 @@ pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
     }
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
     blocking(container.id.to_string(), move || {
+        remove_group(&engine, &container)?;
         engine.node.store.delete_container(&container.id)?;
         remove_dir(engine.bundle(&container.sandbox, &container.id))?;
         remove_file(
@@ -66,6 +73,13 @@ async fn delete_unknown(engine: &Engine, container: &Container, monitor: &Monito
     if let Err(error) = deleted {
         tracing::debug!(container = %container.id, "nothing of the runtime's to delete: {error}");
     }
+}
+
+/// The runtime has removed the group with the container; crun 1.8 leaves it when the creation fails half-way.
+fn remove_group(engine: &Engine, container: &Container) -> Result<(), Error> {
+    let parent = &container.sandbox.config.cgroup_parent;
+    let group = OwnedGroup::of_container(engine.node.driver, parent, &container.id)?;
+    Ok(engine.node.cgroups.remove(&group, PATIENCE)?)
 }
 
 fn remove_dir(path: std::path::PathBuf) -> Result<(), Error> {
