@@ -152,7 +152,7 @@ mod tests {
     fn reading_refuses_fifos_directories_and_large_files() {
         let path = scratch("kinds");
         let root = Root::open(&path.join("root")).unwrap();
-        rustix::fs::mkfifoat(&root.dir_for_tests(), "fifo", Mode::from_raw_mode(0o600)).unwrap();
+        rustix::fs::mkfifoat(root.dir_for_tests(), "fifo", Mode::from_raw_mode(0o600)).unwrap();
         std::fs::write(path.join("root/large"), vec![0; 101]).unwrap();
         std::fs::write(path.join("root/fits"), vec![7; 100]).unwrap();
         assert!(root.read_limited(Path::new("fifo"), 100).is_err());
