@@ -8,9 +8,9 @@ pub const BUSYBOX: &str = "localhost/busybox:latest";
 
 /// Applets that get a name in `/bin`.
 const APPLETS: [&str; 40] = [
-    "sh", "ls", "cat", "echo", "sleep", "id", "touch", "mkdir", "rm", "env", "pwd", "true", "false", "grep", "head", "tail",
-    "wc", "dd", "mount", "umount", "hostname", "ps", "kill", "ip", "ping", "wget", "httpd", "nc", "stat", "chmod", "chown",
-    "printf", "yes", "tr", "sort", "test", "mknod", "ln", "find", "setsid",
+    "sh", "ls", "cat", "echo", "sleep", "id", "touch", "mkdir", "rm", "env", "pwd", "true", "false", "grep",
+    "head", "tail", "wc", "dd", "mount", "umount", "hostname", "ps", "kill", "ip", "ping", "wget", "httpd",
+    "nc", "stat", "chmod", "chown", "printf", "yes", "tr", "sort", "test", "mknod", "ln", "find", "setsid",
 ];
 
 /// busybox with users, groups and a writable /tmp.

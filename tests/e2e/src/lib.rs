@@ -77,7 +77,11 @@ impl Node {
         let directory = tempfile::Builder::new().prefix("ochre-e2e-").tempdir()?;
         prepare(directory.path())?;
         let text = configuration.replace("{dir}", &directory.path().to_string_lossy());
-        let engine = Engine::start(&programs().join("ochre"), directory.path(), Some(&text).filter(|t| !t.is_empty()).map(String::as_str))?;
+        let engine = Engine::start(
+            &programs().join("ochre"),
+            directory.path(),
+            Some(&text).filter(|t| !t.is_empty()).map(String::as_str),
+        )?;
         let client = Client::connect(&engine.socket()).await?;
         let node = Self { engine, client, directory };
         node.import(&busybox()?, BUSYBOX)?;
@@ -143,7 +147,8 @@ impl Node {
         }
         for folder in ["run/ochre/pods", "root/ochre/pods"] {
             let path = self.path(folder);
-            let names: Vec<_> = std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+            let names: Vec<_> =
+                std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
             if !names.is_empty() {
                 bail!("left behind in {folder}: {names:?}\n{}", self.log());
             }
@@ -159,11 +164,17 @@ impl Node {
 /// Interfaces of pods on this node.
 fn bridge_ports() -> Vec<String> {
     let links = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    links.map(|link| link.file_name().to_string_lossy().into_owned()).filter(|name| name.starts_with("veth")).collect()
+    links
+        .map(|link| link.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("veth"))
+        .collect()
 }
 
 /// Waits until `probe` gives something.
-pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub async fn eventually<T>(
+    what: &str,
+    mut probe: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let began = Instant::now();
     loop {
         if let Some(found) = probe().await? {
@@ -179,12 +190,14 @@ pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> anyhow::R
 /// A file's text once it contains `needle`.
 pub async fn file_with(path: &Path, needle: &str) -> anyhow::Result<String> {
     let what = format!("{} containing {needle:?}", path.display());
-    eventually(&what, async || Ok(std::fs::read_to_string(path).ok().filter(|text| text.contains(needle)))).await
+    eventually(&what, async || Ok(std::fs::read_to_string(path).ok().filter(|text| text.contains(needle))))
+        .await
 }
 
 /// Runs a program, which must succeed; returns what it printed.
 pub fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("running {program}"))?;
+    let output =
+        Command::new(program).args(arguments).output().with_context(|| format!("running {program}"))?;
     if !output.status.success() {
         bail!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -66,16 +66,24 @@ impl Node {
     }
 
     /// Runs a pod with a handler; returns its id.
-    pub async fn run_pod_with(&mut self, config: &api::PodSandboxConfig, handler: &str) -> Result<String, tonic::Status> {
-        let request = api::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: handler.into() };
+    pub async fn run_pod_with(
+        &mut self,
+        config: &api::PodSandboxConfig,
+        handler: &str,
+    ) -> Result<String, tonic::Status> {
+        let request =
+            api::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: handler.into() };
         let id = self.client.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id;
         Ok(self.noted(id))
     }
 
     /// Makes a container; returns its id.
     pub async fn create(&mut self, pod: &str, config: api::ContainerConfig) -> Result<String, tonic::Status> {
-        let request =
-            api::CreateContainerRequest { pod_sandbox_id: pod.into(), config: Some(config), sandbox_config: None };
+        let request = api::CreateContainerRequest {
+            pod_sandbox_id: pod.into(),
+            config: Some(config),
+            sandbox_config: None,
+        };
         let id = self.client.runtime.create_container(request).await?.into_inner().container_id;
         Ok(self.noted(id))
     }
@@ -140,8 +148,14 @@ impl Node {
 
     /// Stops and removes a pod.
     pub async fn remove_pod(&mut self, id: &str) -> Result<(), tonic::Status> {
-        self.client.runtime.stop_pod_sandbox(api::StopPodSandboxRequest { pod_sandbox_id: id.into() }).await?;
-        self.client.runtime.remove_pod_sandbox(api::RemovePodSandboxRequest { pod_sandbox_id: id.into() }).await?;
+        self.client
+            .runtime
+            .stop_pod_sandbox(api::StopPodSandboxRequest { pod_sandbox_id: id.into() })
+            .await?;
+        self.client
+            .runtime
+            .remove_pod_sandbox(api::RemovePodSandboxRequest { pod_sandbox_id: id.into() })
+            .await?;
         Ok(())
     }
 }

@@ -121,12 +121,11 @@ async fn in_force(node: &mut Node, id: &str, handler: &str) -> anyhow::Result<()
     assert_eq!(limit(node, id, "cpuset", "cpuset.cpus", "cpuset.cpus").await?, "0", "{handler}");
     let weight: u64 = limit(node, id, "cpu", "cpu.shares", "cpu.weight").await?.parse()?;
     assert!(if v2() { (10..100).contains(&weight) } else { weight == 512 }, "{handler}: {weight}");
-    let pids: u64 =
-        limit(node, id, "pids", "pids.max", "pids.max").await.map(|text| text.parse().unwrap_or(0))?;
+    let pids = limit(node, id, "pids", "pids.max", "pids.max").await?;
     let said = node.said(id, "rm -f /tmp/mem /tmp/null; mknod /tmp/mem c 1 1; mknod /tmp/null c 1 3; head -c 1 /tmp/mem; echo > /tmp/null && echo fine").await?;
     assert!(said.contains("not permitted") && said.contains("fine"), "{handler}: {said}");
-    // The default `pids_limit` is "none".
-    assert_eq!(pids, 0, "{handler}");
+    // The default `pids_limit` is "none": not systemd's `DefaultTasksMax=`, but all that the kernel can count.
+    assert!(pids == "max" || pids.parse::<u64>()? >= 4 << 20, "{handler}: {pids}");
     Ok(())
 }
 
@@ -153,7 +152,7 @@ async fn limits_hold_in_a_group_below_the_kubelets_parent_and_can_be_changed() -
         let seen = stats(&mut node, &id).await?;
         let memory = seen.memory.unwrap();
         assert!(memory.usage_bytes.unwrap().value > 0 && memory.available_bytes.unwrap().value < 64 << 20);
-        assert!(seen.cpu.clone().unwrap().usage_core_nano_seconds.unwrap().value > 0);
+        assert!(seen.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
         assert_eq!(seen.cpu.unwrap().psi.is_some(), v2() && group.join("cpu.pressure").exists(), "{handler}");
 
         if systemd() {
@@ -188,7 +187,7 @@ async fn changed(node: &mut Node, id: &str, handler: &str) -> anyhow::Result<()>
     };
     let answer = update(node, id, unified).await;
     if !v2() {
-        assert_eq!(answer.unwrap_err().code(), tonic::Code::FailedPrecondition, "{handler}");
+        assert_eq!(answer.unwrap_err().code(), tonic::Code::InvalidArgument, "{handler}");
         return Ok(());
     }
     answer?;
@@ -256,7 +255,9 @@ async fn a_pod_whose_monitor_was_killed_leaves_no_pause_process() -> anyhow::Res
             node.client = ochre_client::Client::connect(&node.engine.socket()).await?;
         }
         node.remove_pod(&pod).await?;
-        assert!(!Path::new("/proc").join(pause.to_string()).exists(), "the pause process lives on");
+        // Its parent was the monitor, so the machine's init reaps it, in its own time.
+        let status = std::fs::read_to_string(format!("/proc/{pause}/status")).unwrap_or_default();
+        assert!(status.is_empty() || status.contains("State:\tZ"), "the pause process lives on: {status}");
         node.finish()?;
     }
     Ok(())

@@ -8,7 +8,12 @@ async fn life(handler: &str) -> anyhow::Result<()> {
     let mut node = Node::start().await?;
     let config = pod(&node, "life");
     let id = node.run_pod_with(&config, handler).await?;
-    let app = node.launch(&id, container("app", "echo out; echo err >&2; trap 'exit 7' TERM; while :; do sleep 0.05; done")).await?;
+    let app = node
+        .launch(
+            &id,
+            container("app", "echo out; echo err >&2; trap 'exit 7' TERM; while :; do sleep 0.05; done"),
+        )
+        .await?;
     let done = node.launch(&id, container("done", "echo bye; exit 3")).await?;
 
     let log = file_with(&node.path("logs/life/app.log"), " stderr F err").await?;
@@ -20,7 +25,10 @@ async fn life(handler: &str) -> anyhow::Result<()> {
     assert!(ended.created_at <= ended.started_at && ended.started_at <= ended.finished_at);
 
     let exec = node.exec(&app, "echo $IMAGE; echo oops >&2; exit 5").await?;
-    assert_eq!((exec.stdout.as_slice(), exec.stderr.as_slice(), exec.exit_code), (&b"busybox\n"[..], &b"oops\n"[..], 5));
+    assert_eq!(
+        (exec.stdout.as_slice(), exec.stderr.as_slice(), exec.exit_code),
+        (&b"busybox\n"[..], &b"oops\n"[..], 5)
+    );
 
     node.stop_container(&app, 10).await?;
     let stopped = node.status(&app).await?;
@@ -86,8 +94,11 @@ async fn a_container_can_join_the_pid_namespace_of_another_one() -> anyhow::Resu
     let target = node.launch(&id, container("target", "sleep 1234")).await?;
     let mut guest = container("guest", "cat /proc/1/cmdline | tr '\\0' ' '");
     let security = guest.linux.as_mut().and_then(|linux| linux.security_context.as_mut()).unwrap();
-    security.namespace_options =
-        Some(api::NamespaceOption { pid: api::NamespaceMode::Target as i32, target_id: target.clone(), ..Default::default() });
+    security.namespace_options = Some(api::NamespaceOption {
+        pid: api::NamespaceMode::Target as i32,
+        target_id: target.clone(),
+        ..Default::default()
+    });
     let mut lost = guest.clone();
     let guest = node.launch(&id, guest).await?;
     node.exited(&guest).await?;
@@ -108,7 +119,9 @@ async fn retries_get_the_same_pod_and_container() -> anyhow::Result<()> {
     let (first, second) = {
         let (mut a, mut b) = (node.client.clone(), node.client.clone());
         let request = || api::RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
-        tokio::join!(async { a.runtime.run_pod_sandbox(request()).await }, async { b.runtime.run_pod_sandbox(request()).await })
+        tokio::join!(async { a.runtime.run_pod_sandbox(request()).await }, async {
+            b.runtime.run_pod_sandbox(request()).await
+        })
     };
     let id = first?.into_inner().pod_sandbox_id;
     assert_eq!(id, second?.into_inner().pod_sandbox_id);
@@ -124,7 +137,13 @@ async fn retries_get_the_same_pod_and_container() -> anyhow::Result<()> {
     let hasty = pod(&node, "hasty");
     let request = api::RunPodSandboxRequest { config: Some(hasty.clone()), ..Default::default() };
     let mut impatient = node.client.clone();
-    drop(tokio::time::timeout(std::time::Duration::from_micros(300), impatient.runtime.run_pod_sandbox(request)).await);
+    drop(
+        tokio::time::timeout(
+            std::time::Duration::from_micros(300),
+            impatient.runtime.run_pod_sandbox(request),
+        )
+        .await,
+    );
     let hasty = node.run_pod(&hasty).await?;
     for pod in [id, hasty] {
         node.remove_pod(&pod).await?;
@@ -137,7 +156,9 @@ async fn a_second_stop_with_less_grace_shortens_the_first() -> anyhow::Result<()
     let mut node = Node::start().await?;
     let config = pod(&node, "grace");
     let id = node.run_pod(&config).await?;
-    let stubborn = node.launch(&id, container("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.1; done")).await?;
+    let stubborn = node
+        .launch(&id, container("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.1; done"))
+        .await?;
     file_with(&node.path("logs/grace/stubborn.log"), "ready").await?;
     let mut patient = node.client.clone();
     let request = api::StopContainerRequest { container_id: stubborn.clone(), timeout: 86_400 };

@@ -11,7 +11,8 @@ fn capabilities(pid: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn privileged_all_capabilities_and_a_low_oom_score_work_as_far_as_the_engine_may() -> anyhow::Result<()> {
+async fn privileged_all_capabilities_and_a_low_oom_score_work_as_far_as_the_engine_may() -> anyhow::Result<()>
+{
     for handler in ["ochre", "runc", "crun"] {
         let mut node = Node::start().await?;
         let mut config = pod(&node, "restricted");
@@ -22,7 +23,12 @@ async fn privileged_all_capabilities_and_a_low_oom_score_work_as_far_as_the_engi
         privileged.linux.as_mut().unwrap().security_context.as_mut().unwrap().privileged = true;
         let privileged = node.launch(&id, privileged).await?;
         let held = capabilities("self");
-        let eff = node.exec(&privileged, "grep CapEff /proc/1/status; mkdir /tmp/m && mount -t tmpfs none /tmp/m && echo mounted").await?;
+        let eff = node
+            .exec(
+                &privileged,
+                "grep CapEff /proc/1/status; mkdir /tmp/m && mount -t tmpfs none /tmp/m && echo mounted",
+            )
+            .await?;
         let text = String::from_utf8_lossy(&eff.stdout).into_owned();
         assert!(text.contains(&format!("{held:016x}")), "{handler}: {text}, held {held:x}");
         assert!(text.contains("mounted"), "{handler}: {text} {}", String::from_utf8_lossy(&eff.stderr));

@@ -6,12 +6,15 @@ use ochre_cri_api as api;
 use ochre_e2e::{Node, container, eventually, file_with, pod};
 
 #[tokio::test]
-async fn containers_write_and_exit_while_the_engine_is_down_and_all_is_known_afterwards() -> anyhow::Result<()> {
+async fn containers_write_and_exit_while_the_engine_is_down_and_all_is_known_afterwards() -> anyhow::Result<()>
+{
     for kill in [false, true] {
         let mut node = Node::start().await?;
         let config = pod(&node, "down");
         let id = node.run_pod(&config).await?;
-        let writer = node.launch(&id, container("writer", "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done")).await?;
+        let writer = node
+            .launch(&id, container("writer", "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done"))
+            .await?;
         let ending = node.launch(&id, container("ending", "sleep 0.3; echo last words; exit 42")).await?;
         let created = node.create(&id, container("created", "echo started later")).await?;
         if kill {
@@ -42,7 +45,9 @@ async fn containers_write_and_exit_while_the_engine_is_down_and_all_is_known_aft
         assert!(numbers.len() > 15, "{}", numbers.len());
         assert!(numbers.iter().copied().eq(0..numbers.len()), "no line is lost or doubled");
 
-        let status = node.client.runtime
+        let status = node
+            .client
+            .runtime
             .pod_sandbox_status(api::PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false })
             .await?
             .into_inner();
@@ -58,7 +63,12 @@ async fn a_monitor_that_is_killed_is_replaced_and_its_container_goes_on() -> any
     let mut node = Node::start().await?;
     let config = pod(&node, "monitor");
     let id = node.run_pod(&config).await?;
-    let app = node.launch(&id, container("app", "trap 'exit 9' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done")).await?;
+    let app = node
+        .launch(
+            &id,
+            container("app", "trap 'exit 9' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done"),
+        )
+        .await?;
     let log = node.path("logs/monitor/app.log");
     file_with(&log, " F 3").await?;
     let needle = node.path("run").to_string_lossy().into_owned();
@@ -68,10 +78,14 @@ async fn a_monitor_that_is_killed_is_replaced_and_its_container_goes_on() -> any
         .filter(|(_, line)| line.contains("ochre-monitor") && line.contains(&needle))
         .collect();
     let [(pid, _)] = monitors.as_slice() else { anyhow::bail!("one monitor was expected: {monitors:?}") };
-    rustix::process::kill_process(rustix::process::Pid::from_raw(*pid).unwrap(), rustix::process::Signal::KILL)?;
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(*pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )?;
     let before = std::fs::read_to_string(&log)?.lines().count();
     eventually("further lines of the log", async || {
-        Ok(Some(()).filter(|()| std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > before + 5)))
+        Ok(Some(())
+            .filter(|()| std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > before + 5)))
     })
     .await?;
     assert_eq!(node.status(&app).await?.state, api::ContainerState::ContainerRunning as i32);
