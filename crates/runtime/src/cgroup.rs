@@ -4,14 +4,12 @@
 //!                 cgroupfs driver                        systemd driver
 //! parent          /kubepods/burstable/pod<uid>           kubepods-burstable-pod<uid>.slice, a directory of
 //!                                                        /kubepods.slice/kubepods-burstable.slice/…
-//! pod             <parent>/crio-<sandbox id>             <slice directory>/crio-<sandbox id>
 //! container       <parent>/crio-<container id>           <slice directory>/crio-<container id>.scope
 //! monitor         the daemon's own group                 system.slice/crio-conmon-<sandbox id>.scope
 //! ```
 //!
 //! The names are those CRI-O uses: cAdvisor and people's dashboards look for them. The OCI runtime makes and removes
-//! container groups; the engine makes the pod's own (empty) group, and cleans up whatever an OCI runtime that died
-//! left behind. It signals and removes only an [`OwnedGroup`], which by its type carries one of the names above: groups
+//! container groups; the engine cleans up whatever an OCI runtime that died left behind. It signals and removes only an [`OwnedGroup`], which by its type carries one of the names above: groups
 //! of others are never touched.
 //!
 //! On cgroup v1 and in hybrid mode one group is a directory in each of several hierarchies; on v2 it is one directory.
@@ -21,14 +19,12 @@ mod error;
 mod kill;
 mod monitor;
 mod path;
-mod pod;
 mod remove;
 
 pub use detect::{Cgroups, Version};
 pub use error::CgroupError;
 pub use monitor::MonitorPlacement;
 pub use path::{Driver, GroupPath, OwnedGroup, container_cgroups_path, expand_slice, parent_group};
-pub use pod::{CreatedParent, PodCgroup};
 
 #[cfg(test)]
 mod tests;

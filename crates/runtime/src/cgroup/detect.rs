@@ -97,10 +97,6 @@ impl Cgroups {
         self.hierarchies.iter().find(holds).map(|h| group.below(&h.mount))
     }
 
-    pub(super) fn hierarchies(&self) -> &[Hierarchy] {
-        &self.hierarchies
-    }
-
     /// The directories of `group` in every hierarchy, whether they exist or not.
     pub(super) fn directories(&self, group: &GroupPath) -> impl Iterator<Item = PathBuf> {
         self.hierarchies.iter().map(move |h| group.below(&h.mount))

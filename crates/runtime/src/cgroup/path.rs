@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ochre_types::{ContainerId, SandboxId};
+use ochre_types::ContainerId;
 use serde::{Deserialize, Serialize};
 
 use super::CgroupError;
@@ -78,15 +78,6 @@ impl GroupPath {
         mount.join(&self.0[1..])
     }
 
-    /// The group above; `None` for the root.
-    pub(super) fn parent(&self) -> Option<Self> {
-        if &*self.0 == "/" {
-            return None;
-        }
-        let end = self.0.rfind('/').unwrap_or(0).max(1);
-        Some(Self(self.0[..end].into()))
-    }
-
     fn child(&self, name: &str) -> Self {
         let separator = if self.0.ends_with('/') { "" } else { "/" };
         Self(format!("{}{separator}{name}", self.0).into())
@@ -138,14 +129,6 @@ impl OwnedGroup {
             Driver::Systemd => format!("crio-{id}.scope"),
         };
         Ok(Self { path: parent_group(driver, parent)?.child(&name) })
-    }
-
-    /// The pod's own group.
-    ///
-    /// # Errors
-    /// As [`OwnedGroup::of_container`].
-    pub fn of_pod(driver: Driver, parent: &str, id: &SandboxId) -> Result<Self, CgroupError> {
-        Ok(Self { path: parent_group(driver, parent)?.child(&format!("crio-{id}")) })
     }
 
     /// Where it is.

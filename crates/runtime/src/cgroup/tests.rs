@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,8 +65,6 @@ fn names_are_those_cri_o_uses() {
             "{parent}"
         );
     }
-    let pod = OwnedGroup::of_pod(systemd, "a-b.slice", &ID.parse().unwrap()).unwrap();
-    assert_eq!(pod.path().as_str(), format!("/a.slice/a-b.slice/crio-{ID}"));
 }
 
 #[test]
@@ -123,10 +121,6 @@ impl Scratch {
         GroupPath::new(&self.parent).unwrap()
     }
 
-    fn existing(&self) -> Vec<PathBuf> {
-        self.cgroups.directories(&self.path()).filter(|directory| directory.exists()).collect()
-    }
-
     fn sleeper_in(&mut self, group: &GroupPath, script: &str) -> i32 {
         // It must not start anything before it is in its group.
         let script = format!("read go; {script}");
@@ -160,54 +154,6 @@ impl Drop for Scratch {
             }
         }
     }
-}
-
-#[test]
-fn a_pods_group_is_made_and_removed_with_the_parents_made_for_it() {
-    let scratch = Scratch::new("pod");
-    let (one, two) = (SandboxId::generate(), SandboxId::generate());
-    let inner = format!("{}/inner", scratch.parent);
-    let plan = |id| PodCgroup::plan(&scratch.cgroups, Driver::Cgroupfs, &inner, id).unwrap();
-    let first = plan(&one);
-    assert!(scratch.existing().is_empty(), "a plan makes nothing");
-    let hierarchies = scratch.cgroups.directories(&scratch.path()).count();
-    assert_eq!(first.created_parents().len(), 2 * hierarchies);
-    first.create(&scratch.cgroups).unwrap();
-    first.create(&scratch.cgroups).unwrap();
-    let second = plan(&two);
-    let made = scratch.existing();
-    let is_firsts = |directory: &PathBuf| {
-        !second.created_parents().contains(&CreatedParent::Directory(directory.clone()))
-    };
-    assert!(made.iter().all(is_firsts), "the parent is the first pod's");
-    second.create(&scratch.cgroups).unwrap();
-
-    let limit = Duration::from_secs(2);
-    second.remove(&scratch.cgroups, limit).unwrap();
-    assert!(!scratch.existing().is_empty(), "the parent is not the second pod's to remove");
-    let record = serde_json::to_string(&first).unwrap();
-    let first: PodCgroup = serde_json::from_str(&record).unwrap();
-    first.remove(&scratch.cgroups, limit).unwrap();
-    first.remove(&scratch.cgroups, limit).unwrap();
-    assert!(scratch.existing().is_empty(), "{:?}", scratch.existing());
-}
-
-#[test]
-fn a_parent_that_is_used_or_was_there_stays() {
-    let scratch = Scratch::new("kept");
-    let pod =
-        PodCgroup::plan(&scratch.cgroups, Driver::Cgroupfs, &scratch.parent, &SandboxId::generate()).unwrap();
-    pod.create(&scratch.cgroups).unwrap();
-    let neighbour = scratch.cgroups.directory("memory", &scratch.path()).unwrap().join("neighbour");
-    std::fs::create_dir(&neighbour).unwrap();
-    pod.remove(&scratch.cgroups, Duration::from_secs(2)).unwrap();
-    assert!(neighbour.exists());
-    assert_eq!(scratch.existing().len(), 1);
-
-    let pod =
-        PodCgroup::plan(&scratch.cgroups, Driver::Cgroupfs, &scratch.parent, &SandboxId::generate()).unwrap();
-    let existing = CreatedParent::Directory(neighbour.parent().unwrap().to_owned());
-    assert!(!pod.created_parents().contains(&existing));
 }
 
 #[test]
@@ -285,21 +231,4 @@ fn a_monitor_has_a_scope_only_under_systemd() {
     scope.place(pid).unwrap();
     scope.undo(&scratch.cgroups).unwrap();
     assert!(!scope_group.below(Path::new("/sys/fs/cgroup")).exists(), "it is stopped with what is in it");
-}
-
-#[test]
-fn a_missing_slice_is_made_by_systemd_and_stopped_with_the_pod() {
-    if !ochre_systemd::running() {
-        return;
-    }
-    let cgroups = Cgroups::detect().unwrap();
-    let outer = format!("ochretest{}.slice", std::process::id());
-    let slice = format!("ochretest{}-pod.slice", std::process::id());
-    let pod = PodCgroup::plan(&cgroups, Driver::Systemd, &slice, &SandboxId::generate()).unwrap();
-    assert_eq!(pod.created_parents(), [CreatedParent::Slice(outer.clone()), CreatedParent::Slice(slice)]);
-    pod.create(&cgroups).unwrap();
-    let directory = cgroups.directory("memory", pod.group().path()).unwrap();
-    assert!(directory.is_dir());
-    pod.remove(&cgroups, Duration::from_secs(2)).unwrap();
-    assert!(!cgroups.directory("memory", &expand_slice(&outer).unwrap()).unwrap().exists());
 }
