@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
@@ -77,23 +77,6 @@ pub fn is_open(number: RawFd) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
-/// Takes over a descriptor that the caller of this program passed by number.
-///
-/// # Errors
-/// `EBADF` when it is not open. Standard streams are refused as `InvalidInput`, they belong to the standard library.
-pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
-    if number <= 2 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: F_DUPFD_CLOEXEC takes no pointer; the result is a new descriptor that nobody else owns.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `copy` was just made and is owned by nobody.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
 /// A real-time signal by its number, 34 to 64; the two below them belong to the C library.
 pub fn realtime_signal(number: i32) -> Option<rustix::process::Signal> {
     // SAFETY: the range excludes 32 and 33, which the C library reserves for itself.
@@ -114,9 +97,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn standard_streams_and_closed_numbers_are_not_taken() {
-        assert!(take_inherited(1).is_err());
-        assert_eq!(take_inherited(1 << 20).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    fn closed_numbers_are_not_open() {
+        assert!(is_open(1));
         assert!(!is_open(1 << 20));
     }
 

@@ -49,15 +49,6 @@ pub enum CgroupError {
         "the systemd cgroup driver is configured, but systemd is not running; set cgroup_manager = \"cgroupfs\""
     )]
     NoSystemd,
-    /// A directory of a hierarchy could not be made.
-    #[error("cannot create cgroup {path}")]
-    Create {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// A file of a group could not be read.
     #[error("cannot read {path}")]
     Read {
@@ -125,9 +116,7 @@ impl CgroupError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Mountinfo { .. } | Self::Create { .. } | Self::Read { .. } | Self::Write { .. } => {
-                ErrorKind::Internal
-            }
+            Self::Mountinfo { .. } | Self::Read { .. } | Self::Write { .. } => ErrorKind::Internal,
             Self::Remove { .. } | Self::Kill { .. } => ErrorKind::Internal,
             Self::NotMounted | Self::NoSystemd => ErrorKind::FailedPrecondition,
             Self::InvalidPath { .. }

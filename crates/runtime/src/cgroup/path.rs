@@ -25,11 +25,6 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// The driver for a machine whose configuration names none: systemd where it runs.
-    pub fn of_this_machine() -> Self {
-        if ochre_systemd::running() { Self::Systemd } else { Self::Cgroupfs }
-    }
-
     /// Refuses the systemd driver on a machine without systemd.
     ///
     /// # Errors
