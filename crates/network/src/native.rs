@@ -140,8 +140,8 @@ impl Native {
         Ok(sweep::now(&mut Route::open()?)?)
     }
 
-    /// Removes the bridge and the masquerade table. Pods that are still connected lose their network.
-    pub(crate) fn teardown(&self) -> Result<(), NativeError> {
+    /// Removes the bridge and the masquerade table, unless pods are still connected; says whether it did.
+    pub(crate) fn teardown(&self) -> Result<bool, NativeError> {
         self.sweep()?;
         self.bridge.remove()
     }

@@ -136,15 +136,16 @@ impl Network {
         })
     }
 
-    /// Removes the bridge and all tables of the firewall that this crate makes. For a node without pods: those that
-    /// are still there lose their network. State files stay.
+    /// Removes the bridge and all tables of the firewall that this crate makes. For a node without pods of this engine;
+    /// everything stays while another engine's pods are connected to the bridge. State files stay.
     ///
     /// # Errors
     /// The kernel's refusals.
     pub fn teardown(&self) -> Result<(), Error> {
-        let ports = self.shared.host_ports.teardown();
-        self.shared.native.teardown()?;
-        Ok(ports?)
+        if self.shared.native.teardown()? {
+            self.shared.host_ports.teardown()?;
+        }
+        Ok(())
     }
 }
 

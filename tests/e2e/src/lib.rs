@@ -153,7 +153,7 @@ impl Node {
                 bail!("left behind in {folder}: {names:?}\n{}", self.log());
             }
         }
-        let ports = bridge_ports();
+        let ports = bridge_ports()?;
         if !ports.is_empty() {
             bail!("left behind on the bridge: {ports:?}");
         }
@@ -161,13 +161,10 @@ impl Node {
     }
 }
 
-/// Interfaces of pods on this node.
-fn bridge_ports() -> Vec<String> {
-    let links = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    links
-        .map(|link| link.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("veth"))
-        .collect()
+/// Interfaces of pods on this node. Asked of the kernel by `ip`: sysfs shows those of the namespace that mounted it.
+fn bridge_ports() -> anyhow::Result<Vec<String>> {
+    let links = run("ip", &["-o", "link", "show", "type", "veth"])?;
+    Ok(links.lines().map(str::to_owned).collect())
 }
 
 /// Waits until `probe` gives something.

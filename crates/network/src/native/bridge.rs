@@ -38,13 +38,18 @@ impl Bridge {
     }
 
     /// Removes the device and the masquerade table.
-    pub(crate) fn remove(&self) -> Result<(), NativeError> {
+    pub(crate) fn remove(&self) -> Result<bool, NativeError> {
         *self.ready.lock() = None;
         let mut route = Route::open()?;
-        if route.link(&self.config.bridge)?.is_some_and(|link| link.kind == "bridge") {
+        if let Some(link) = route.link(&self.config.bridge)?.filter(|link| link.kind == "bridge") {
+            if route.has_ports(link.index)? {
+                // Pods of another engine with the same defaults: the bridge and its rules are theirs now.
+                return Ok(false);
+            }
             route.delete(&self.config.bridge)?;
         }
-        masquerade::remove(self.config.subnet)
+        masquerade::remove(self.config.subnet)?;
+        Ok(true)
     }
 
     /// Every step is fine with being repeated.

@@ -145,6 +145,23 @@ impl Route {
         Ok(found)
     }
 
+    /// Whether any device is a port of the bridge.
+    pub(crate) fn has_ports(&mut self, bridge: u32) -> Result<bool, NetlinkError> {
+        let mut batch = Batch::new();
+        batch.message(RTM_GETLINK, super::message::DUMP, |m| {
+            link_header(m, 0, 0, 0);
+            m.native(IFLA_EXT_MASK, SKIP_STATISTICS);
+        });
+        let mut found = false;
+        self.socket.exchange(&batch, |answer| {
+            if let Answer::Object(object) = answer {
+                found |= attributes(object.payload.get(16..).unwrap_or_default())
+                    .any(|(kind, value)| kind == IFLA_MASTER && u32_at(value, 0) == Some(bridge));
+            }
+        })?;
+        Ok(found)
+    }
+
     /// Makes a bridge with a fixed hardware address: a bridge without one takes its ports' and changes with them.
     pub(crate) fn add_bridge(
         &mut self,

@@ -147,6 +147,23 @@ fn a_device_that_is_no_bridge_is_refused_by_name() {
 }
 
 #[test]
+fn a_bridge_with_pods_of_another_engine_is_not_taken_away() {
+    let scene = Scene::new();
+    let network = scene.open();
+    let pod = scene.pod();
+    scene.attach(&network, &pod.request()).unwrap();
+    scene.node(|| network.teardown()).unwrap();
+    assert!(scene.devices().contains(&"ochre0".to_owned()));
+    pod.serve(80, "still here");
+    let address = pod.inside(|| output("ip", &["-4", "-o", "address", "show", "dev", "eth0"]));
+    let address = address.split_whitespace().nth(3).and_then(|ip| ip.split('/').next()).unwrap().to_owned();
+    assert!(scene.node(|| fetch(&format!("{address}:80"))).unwrap().starts_with("still here"));
+    scene.detach(&network, &pod).unwrap();
+    scene.node(|| network.teardown()).unwrap();
+    assert!(scene.devices().is_empty());
+}
+
+#[test]
 fn pods_may_come_and_go_in_parallel() {
     let scene = Scene::new();
     let network = scene.open();
