@@ -243,7 +243,7 @@ fn an_ordinary_container_runs_as_its_user_with_its_files() {
     );
     node.container.security.run_as.username = "app".into();
     node.container.security.no_new_privs = true;
-    node.container.working_dir = "/work/here".into();
+    node.container.working_dir = "/srv/here".into();
     node.container.envs = vec![("GREETING".into(), b"hello".to_vec())];
     let volume = node.path("volume");
     std::fs::create_dir(&volume).unwrap();
@@ -254,7 +254,7 @@ fn an_ordinary_container_runs_as_its_user_with_its_files() {
         for line in [
             "1000",
             "1000 29",
-            "/work/here",
+            "/srv/here",
             "1 hello",
             "web",
             "CapInh:\t0000000000000000",

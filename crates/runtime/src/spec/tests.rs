@@ -320,8 +320,8 @@ fn working_directories_and_image_volumes_stay_inside_the_root() {
     fixture.image.volumes = vec!["/escape/inner".into()];
     assert!(matches!(fixture.build(), Err(Error::Rootfs { action: "create", .. })));
     fixture.image.volumes = vec!["/up/data".into()];
-    fixture.image.working_dir = "/work/deep".into();
-    assert_eq!(fixture.json()["process"]["cwd"], "/work/deep");
+    fixture.image.working_dir = "/srv/deep".into();
+    assert_eq!(fixture.json()["process"]["cwd"], "/srv/deep");
     let made = std::fs::metadata(fixture.root().join("work/deep")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 1000);
     assert!(fixture.root().join("data").is_dir());
