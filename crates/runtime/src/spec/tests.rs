@@ -322,7 +322,7 @@ fn working_directories_and_image_volumes_stay_inside_the_root() {
     fixture.image.volumes = vec!["/up/data".into()];
     fixture.image.working_dir = "/srv/deep".into();
     assert_eq!(fixture.json()["process"]["cwd"], "/srv/deep");
-    let made = std::fs::metadata(fixture.root().join("work/deep")).unwrap();
+    let made = std::fs::metadata(fixture.root().join("srv/deep")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 1000);
     assert!(fixture.root().join("data").is_dir());
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
