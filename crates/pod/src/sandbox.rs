@@ -2,6 +2,7 @@
 
 pub(crate) mod driver;
 pub(crate) mod pause;
+mod record;
 mod remove;
 pub(crate) mod run;
 pub(crate) mod state;

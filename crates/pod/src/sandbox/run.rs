@@ -16,9 +16,9 @@ use ochre_runtime::namespaces::{NamespaceSettings, PodNamespace, PodNamespaces, 
 use ochre_sys::atomic::Durability;
 use ochre_types::{ContainerId, SandboxId};
 
-use super::Sandbox;
 use super::state::Live;
-use crate::disk::latest::{self, SandboxPhase};
+use super::{Sandbox, record};
+use crate::disk::latest::SandboxPhase;
 use crate::disk::make_private;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
@@ -128,8 +128,7 @@ fn sysctls(engine: &Engine, config: &SandboxConfig) -> Result<Vec<Sysctl>, Error
 
 /// Performs it. On failure everything that was made is undone before the error is returned.
 pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Live, Error> {
-    let mut record = intent(engine, sandbox);
-    let result = perform(engine, sandbox, &mut record).await;
+    let result = perform(engine, sandbox).await;
     if result.is_err() {
         let failures = super::stop::undo(engine, sandbox).await;
         let forgotten = engine.records.remove_sandbox(&sandbox.id);
@@ -140,39 +139,22 @@ pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<
     result
 }
 
-fn intent(engine: &Engine, sandbox: &Sandbox) -> latest::Sandbox {
-    latest::Sandbox {
-        id: sandbox.id.clone(),
-        boot_id: engine.boot_id.clone(),
-        created_at: sandbox.created_at.nanos(),
-        phase: SandboxPhase::Creating,
-        config: sandbox.config.clone(),
-        handler: sandbox.handler.clone(),
-        namespaces: sandbox.namespaces.clone(),
-        ips: Vec::new(),
-        pause_pid: None,
-        log_directory: sandbox.log_directory.clone(),
-    }
-}
-
-async fn perform(
-    engine: &Arc<Engine>,
-    sandbox: &Arc<Sandbox>,
-    record: &mut latest::Sandbox,
-) -> Result<Live, Error> {
+async fn perform(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Live, Error> {
+    let nothing = Live::default();
     {
-        let (engine, record, dir) = (Arc::clone(engine), record.clone(), engine.sandbox_dir(sandbox));
+        let intent = record::of(engine, sandbox, SandboxPhase::Creating, &nothing);
+        let (engine, dir) = (Arc::clone(engine), engine.sandbox_dir(sandbox));
         let logs = sandbox.log_directory.clone();
         blocking(sandbox.id.as_str(), move || {
             // Enough against `kill -9`; the synced copy against power loss follows beside the work.
-            engine.records.put_sandbox(&record, Durability::Volatile)?;
+            engine.records.put_sandbox(&intent, Durability::Volatile)?;
             make_private(&dir)?;
             std::fs::create_dir_all(&logs).map_err(Error::io("making log directory", logs))
         })
         .await?;
     }
     let (durable, attachment, monitor) = tokio::join!(
-        put(engine, record.clone(), Durability::Synced),
+        record::put(engine, sandbox, (SandboxPhase::Creating, &nothing), Durability::Synced),
         surroundings(engine, sandbox),
         crate::monitor::launch(engine, sandbox),
     );
@@ -181,10 +163,7 @@ async fn perform(
     let ips = attachment.map(|a| a.ips).unwrap_or_default();
     let pause_pid = pause(engine, sandbox, &monitor).await?;
     let live = Live { ips, pause_pid };
-    record.phase = SandboxPhase::Ready;
-    record.ips.clone_from(&live.ips);
-    record.pause_pid = live.pause_pid;
-    put(engine, record.clone(), Durability::Volatile).await?;
+    record::put(engine, sandbox, (SandboxPhase::Ready, &live), Durability::Volatile).await?;
     Ok(live)
 }
 
@@ -308,11 +287,6 @@ pub(crate) fn runtime_command(engine: &Engine, handler: &ochre_runtime::handler:
         root: handler.root.clone(),
         systemd_cgroup: engine.node.driver == Driver::Systemd,
     }
-}
-
-async fn put(engine: &Arc<Engine>, record: latest::Sandbox, durability: Durability) -> Result<(), Error> {
-    let engine = Arc::clone(engine);
-    blocking(record.id.to_string(), move || engine.records.put_sandbox(&record, durability)).await
 }
 
 /// Options for starting the pod's monitor.

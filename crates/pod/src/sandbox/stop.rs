@@ -15,7 +15,7 @@ use ochre_sys::atomic::Durability;
 
 use super::Sandbox;
 use super::state::{Event, SandboxState};
-use crate::disk::latest::{self, SandboxPhase};
+use crate::disk::latest::SandboxPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
 
@@ -152,20 +152,6 @@ pub(super) async fn save(
     phase: SandboxPhase,
     durability: Durability,
 ) -> Result<(), Error> {
-    let state = sandbox.state();
-    let live = state.live().cloned().unwrap_or_default();
-    let record = latest::Sandbox {
-        id: sandbox.id.clone(),
-        boot_id: engine.boot_id.clone(),
-        created_at: sandbox.created_at.nanos(),
-        phase,
-        config: sandbox.config.clone(),
-        handler: sandbox.handler.clone(),
-        namespaces: sandbox.namespaces.clone(),
-        ips: live.ips,
-        pause_pid: live.pause_pid,
-        log_directory: sandbox.log_directory.clone(),
-    };
-    let engine = Arc::clone(engine);
-    blocking(sandbox.id.to_string(), move || engine.records.put_sandbox(&record, durability)).await
+    let live = sandbox.state().live().cloned().unwrap_or_default();
+    super::record::put(engine, sandbox, (phase, &live), durability).await
 }
