@@ -1,5 +1,6 @@
 //! `ochre`: parse flags, call one function, exit code.
 
+mod explain;
 mod import;
 mod options;
 mod serve;
@@ -25,6 +26,8 @@ enum Verb {
     Serve(options::Options),
     /// Bring an OCI layout or archive from disk into the store; works while the engine runs.
     Import(import::Arguments),
+    /// Say where an image would be pulled from, in which order, with whose credentials, and why.
+    Explain(explain::Arguments),
     /// Print the configuration in force as an annotated crio.conf.
     Config(options::Options),
     /// Print the version.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match arguments.verb {
         Some(Verb::Serve(options)) => serve::run(&options),
         Some(Verb::Import(arguments)) => import::run(&arguments),
+        Some(Verb::Explain(arguments)) => explain::run(&arguments),
         Some(Verb::Config(options)) => {
             options.load().map(|loaded| print(&ochre_config::annotated(&loaded.config, &loaded.defaults)))
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ochre_config::{CgroupManager, Config, Loaded, RuntimeType};
 use ochre_cri::{About, Service};
-use ochre_image::{AuthFiles, ImageServiceConfig, Images};
+use ochre_image::{AuthFiles, ImageServiceConfig, Images, NamespacedAuth};
 use ochre_network::{NativeConfig, Network, Timeouts};
 use ochre_pod::{Node, Paths, Pods};
 use ochre_runtime::cgroup::{Cgroups, Driver};
@@ -14,10 +14,7 @@ use ochre_runtime::clamp::Held;
 use ochre_runtime::config::Device;
 use ochre_runtime::handler::{BUILT_IN, HandlerConfig, HandlerSources, HandlerType, Handlers};
 use ochre_runtime::spec::capabilities::{self, CapabilitySet};
-use ochre_runtime::spec::security::default_masked_paths;
-use ochre_runtime::spec::{
-    CgroupFacts, NodeDefaults, SecurityDefaults, SourceRules, Ulimit, apparmor_profiles,
-};
+use ochre_runtime::spec::{CgroupFacts, NodeDefaults, SourceRules, Ulimit};
 use ochre_storage::{Store, StoreConfig};
 
 use crate::error::Error;
@@ -118,6 +115,7 @@ pub fn open_images(loaded: &Loaded, store: Store) -> Result<Images, Error> {
     if let Some(file) = given(&config.image.global_auth_file) {
         service.auth_files = AuthFiles::only(file);
     }
+    service.namespaced_auth = given(&config.image.namespaced_auth_dir).map(NamespacedAuth::open);
     service.pinned.clone_from(&config.image.pinned_images);
     service.short_names = Some(match config.image.short_name_mode {
         ochre_config::ShortNameMode::Enforcing => ochre_image::ShortNameMode::Enforcing,
@@ -198,7 +196,12 @@ fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Erro
             };
             (
                 name.clone(),
-                HandlerConfig { path: given(&table.runtime_path), root: given(&table.runtime_root), kind },
+                HandlerConfig {
+                    path: given(&table.runtime_path),
+                    root: given(&table.runtime_root),
+                    kind,
+                    seccomp_profile: given(&table.seccomp_profile),
+                },
             )
         })
         .collect();
@@ -252,28 +255,11 @@ fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Err
             never_create: config.runtime.absent_mount_sources_to_reject.clone(),
             storage_root: Some(config.root.root.clone()),
         },
-        security: SecurityDefaults {
-            seccomp: None,
-            apparmor_profile: String::new(),
-            apparmor: apparmor_profiles(),
-            selinux: config.runtime.selinux && kernel_has_selinux(),
-            masked_paths: default_masked_paths(),
-        },
+        security: crate::security::defaults(&config.runtime)?,
         cgroup: CgroupFacts::detect(cgroups.version()),
         held,
         passed_annotations: Vec::new(),
     })
-}
-
-/// Labels that the kernel does not know would fail every container.
-fn kernel_has_selinux() -> bool {
-    let has_selinux = Path::new("/sys/fs/selinux/enforce").exists();
-    if !has_selinux {
-        tracing::warn!(
-            "crio.runtime.selinux is on, but SELinux is off on this node: containers are not labelled"
-        );
-    }
-    has_selinux
 }
 
 /// Makes a directory of the engine's own, for nobody else's eyes.

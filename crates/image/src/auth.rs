@@ -4,7 +4,10 @@
 //! never for a mirror; a mirror gets what the files hold for the mirror's own host and path.
 
 mod file;
+mod namespaced;
+mod program;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -13,6 +16,7 @@ use ochre_types::{ErrorKind, Secret};
 use crate::reference::{DOCKER_HUB, Reference};
 
 pub use file::AuthFiles;
+pub use namespaced::NamespacedAuth;
 
 /// Longest `auth` value that is decoded.
 const AUTH_MAX: usize = 64 << 10;
@@ -31,6 +35,40 @@ pub enum Credentials {
     Identity(Secret),
     /// A bearer token that is sent as it is.
     Bearer(Secret),
+}
+
+/// Where credentials come from. Printed, it is part of a sentence; the secret is not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// The request itself.
+    Request,
+    /// An authentication file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The key of its entry.
+        key: String,
+    },
+    /// A program, which may know the registry or not.
+    Program {
+        /// Its name.
+        program: String,
+        /// The authentication file that names it; `None` for registries.conf.
+        named_by: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request => f.write_str("the request"),
+            Self::File { path, key } => write!(f, "{} (entry {key})", path.display()),
+            Self::Program { program, named_by: Some(path) } => {
+                write!(f, "{program}, named by {}", path.display())
+            }
+            Self::Program { program, named_by: None } => write!(f, "{program}, named by registries.conf"),
+        }
+    }
 }
 
 /// The fields of CRI's `AuthConfig`.
@@ -86,19 +124,13 @@ pub enum AuthError {
         /// Column, from 1.
         column: usize,
     },
-    /// The file leaves the registry to a program.
-    #[error(
-        "{} leaves the credentials of {registry} to the program docker-credential-{program}; \
-         credential programs are not supported, write an `auths` entry",
-        path.display()
-    )]
-    CredentialProgram {
-        /// The file.
-        path: PathBuf,
-        /// The registry.
-        registry: String,
+    /// A credential program does not answer.
+    #[error("the credential program docker-credential-{program}: {reason}")]
+    Program {
         /// The program's suffix.
         program: String,
+        /// What happened, without what it answered.
+        reason: String,
     },
 }
 
@@ -108,7 +140,7 @@ impl AuthError {
         match self {
             Self::Encoding { .. } | Self::TooLarge { .. } | Self::Syntax { .. } => ErrorKind::InvalidArgument,
             Self::Read { .. } => ErrorKind::Internal,
-            Self::CredentialProgram { .. } => ErrorKind::FailedPrecondition,
+            Self::Program { .. } => ErrorKind::FailedPrecondition,
         }
     }
 }

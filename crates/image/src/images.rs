@@ -13,7 +13,7 @@ use ochre_types::{Digest, ErrorKind, ImageId, Timestamp};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use crate::auth::AuthFiles;
+use crate::auth::{AuthFiles, NamespacedAuth};
 use crate::error::Error;
 use crate::list::Details;
 use crate::platform::Platform;
@@ -39,6 +39,8 @@ pub struct ImageServiceConfig {
     pub policy: PolicyPaths,
     /// Where credentials are looked up.
     pub auth_files: AuthFiles,
+    /// Credentials by Kubernetes namespace; they go before the files.
+    pub namespaced_auth: Option<NamespacedAuth>,
     /// Directories with one directory per registry (`certs.d`).
     pub certs_dirs: Vec<PathBuf>,
     /// CRI-O's `pinned_images`: exact names, `prefix*` or `*keyword*`.
@@ -71,6 +73,7 @@ impl ImageServiceConfig {
             short_names: None,
             policy: PolicyPaths::default(),
             auth_files: AuthFiles::standard(runtime.as_deref(), config.as_deref(), home.as_deref()),
+            namespaced_auth: None,
             certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
             pinned: Vec::new(),
             progress_timeout: Duration::from_secs(10),

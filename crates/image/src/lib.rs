@@ -6,6 +6,7 @@
 mod auth;
 mod config;
 mod error;
+mod explain;
 mod images;
 mod import;
 mod list;
@@ -19,9 +20,10 @@ mod registry;
 mod remove;
 mod status;
 
-pub use auth::{AuthConfig, AuthError, AuthFiles, Credentials};
+pub use auth::{AuthConfig, AuthError, AuthFiles, CredentialSource, Credentials, NamespacedAuth};
 pub use config::{ConfigError, ImageConfig};
 pub use error::{Error, PullReason};
+pub use explain::{Explanation, Location};
 pub use images::{FsUsage, ImageServiceConfig, Images};
 pub use import::LayoutError;
 pub use list::ImageSummary;

@@ -188,19 +188,26 @@ impl Service {
         reference: &Reference,
         request: &PullRequest,
     ) -> Result<Vec<Arc<RegistryClient>>, PullError> {
-        let (policy, files) = (self.config.policy.clone(), self.config.auth_files.clone());
-        let (reference, registries) = (reference.clone(), self.registries());
-        let (auth, namespace) = (request.auth.clone(), request.namespace.clone());
+        let (config, registries) = (self.config.clone(), self.registries());
+        let (reference, request) = (reference.clone(), request.clone());
         let sources = blocking(move || {
-            if let Some(policy) = policy.load(namespace.as_deref())? {
+            if let Some(policy) = config.policy.load(request.namespace.as_deref())? {
                 policy.admit(&reference)?;
             }
-            let own = auth.map(|auth| auth.credentials_for(&reference)).transpose()?.flatten();
             let sources = registries.sources(&reference)?;
+            let own = request.auth.map(|auth| auth.credentials_for(&reference)).transpose()?.flatten();
+            let namespace = request.namespace.as_deref().zip(config.namespaced_auth.as_ref());
+            let taken = match namespace.filter(|_| own.is_none()) {
+                Some((namespace, auth)) => auth.take(namespace, &reference)?,
+                None => None,
+            };
             let with_credentials = sources.into_iter().map(|source| {
-                let found = match own.clone().filter(|_| !source.mirror) {
-                    Some(own) => Some(own),
-                    None => files.lookup(&source.reference)?,
+                let found = match (own.clone().filter(|_| !source.mirror), &taken) {
+                    (Some(own), _) => Some(own),
+                    (None, Some(taken)) => taken.lookup(&source.reference)?,
+                    (None, None) => {
+                        config.auth_files.lookup(&source.reference, registries.credential_helpers())?
+                    }
                 };
                 Ok((source, found))
             });

@@ -169,6 +169,7 @@ pub struct Registries {
     search: Vec<String>,
     aliases: BTreeMap<String, Reference>,
     mode: ShortNameMode,
+    credential_helpers: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +219,12 @@ impl Registries {
     /// The mode that the files set.
     pub fn short_name_mode(&self) -> ShortNameMode {
         self.mode
+    }
+
+    /// Where credentials are looked up: programs by their suffix, `containers-auth.json` for the files. Empty is the
+    /// files alone.
+    pub fn credential_helpers(&self) -> &[String] {
+        &self.credential_helpers
     }
 
     /// Where to pull `reference` from, in the order to try.

@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod capability;
 pub mod clone;
 pub mod exec;
+pub mod invoke;
 pub mod lock;
 pub mod mount;
 pub mod namespace;

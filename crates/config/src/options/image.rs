@@ -14,7 +14,7 @@ options! {
         /// Credentials for registries; empty searches the usual places.
         global_auth_file: PathBuf = PathBuf::new(), now live, check absolute_or_empty;
         /// Credentials by Kubernetes namespace.
-        namespaced_auth_dir: PathBuf = PathBuf::from("/etc/crio/auth"), later restart, check absolute_or_empty;
+        namespaced_auth_dir: PathBuf = PathBuf::from("/etc/crio/auth"), now restart, check absolute_or_empty;
         /// Image of pause processes; this engine brings its own and pulls none.
         pause_image: String = "registry.k8s.io/pause:3.10.1".to_owned(), later live;
         /// Credentials for that image.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use ochre_types::Secret;
 use serde::Deserialize;
 
-use super::{AuthError, Credentials, decode_basic, registry_of_key};
+use super::{AuthError, CredentialSource, Credentials, decode_basic, program, registry_of_key};
 use crate::reference::Reference;
 
 const FILE_MAX: u64 = 4 << 20;
@@ -47,19 +47,91 @@ impl AuthFiles {
         Self(paths.into_iter().flatten().collect())
     }
 
-    /// The credentials for `reference`. Blocking.
+    /// The credentials for `reference`: of these files, and of the credential programs that `helpers` of registries.conf
+    /// names, in that order ([`FILES`] stands for the files; an empty list is the files alone). Blocking; programs may run.
     ///
     /// # Errors
-    /// A file that cannot be read or understood, or that leaves this registry to a program.
-    pub fn lookup(&self, reference: &Reference) -> Result<Option<Credentials>, AuthError> {
-        for path in &self.0 {
-            if let Some(file) = File::read(path)?
-                && let Some(found) = file.credentials(path, reference)?
-            {
-                return Ok(Some(found));
+    /// A file that cannot be read or understood, or a program that fails.
+    pub fn lookup(
+        &self,
+        reference: &Reference,
+        helpers: &[String],
+    ) -> Result<Option<Credentials>, AuthError> {
+        self.search(reference, helpers, |place| match &place {
+            Place::Entry { path, key, entry } => entry.credentials(path, key),
+            Place::Program { name, server, .. } => program::ask(name, server),
+        })
+    }
+
+    /// Where [`AuthFiles::lookup`] would look first: nothing is asked and no secret decoded. Blocking.
+    ///
+    /// # Errors
+    /// A file that cannot be read or understood.
+    pub fn find(
+        &self,
+        reference: &Reference,
+        helpers: &[String],
+    ) -> Result<Option<CredentialSource>, AuthError> {
+        self.search(reference, helpers, |place| Ok(Some(place.source())))
+    }
+
+    /// Goes through the places where credentials may be, until `take` finds some.
+    fn search<T>(
+        &self,
+        reference: &Reference,
+        helpers: &[String],
+        take: impl Fn(Place<'_>) -> Result<Option<T>, AuthError>,
+    ) -> Result<Option<T>, AuthError> {
+        let files = [FILES.to_owned()];
+        for helper in if helpers.is_empty() { &files } else { helpers } {
+            let found = match helper.as_str() {
+                FILES => self.search_files(reference, &take)?,
+                name => take(Place::Program { named_by: None, name, server: reference.domain() })?,
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    fn search_files<T>(
+        &self,
+        reference: &Reference,
+        take: impl Fn(Place<'_>) -> Result<Option<T>, AuthError>,
+    ) -> Result<Option<T>, AuthError> {
+        for path in &self.0 {
+            let Some(file) = File::read(path)? else { continue };
+            for place in file.places(path, reference) {
+                if let Some(found) = take(place)? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// In the list of helpers: the authentication files themselves (containers-registries.conf(5)).
+const FILES: &str = "containers-auth.json";
+
+/// A place that may hold credentials.
+enum Place<'a> {
+    Entry { path: &'a Path, key: &'a str, entry: &'a Entry },
+    Program { named_by: Option<&'a Path>, name: &'a str, server: &'a str },
+}
+
+impl Place<'_> {
+    fn source(&self) -> CredentialSource {
+        match self {
+            Self::Entry { path, key, .. } => {
+                CredentialSource::File { path: (*path).to_owned(), key: (*key).to_owned() }
+            }
+            Self::Program { named_by, name, .. } => CredentialSource::Program {
+                program: format!("docker-credential-{name}"),
+                named_by: named_by.map(Path::to_owned),
+            },
+        }
     }
 }
 
@@ -108,37 +180,35 @@ impl File {
         parsed.map(Some)
     }
 
-    fn credentials(&self, path: &Path, reference: &Reference) -> Result<Option<Credentials>, AuthError> {
+    /// The places of this file for a reference, the closest first.
+    fn places<'a>(&'a self, path: &'a Path, reference: &'a Reference) -> Vec<Place<'a>> {
         let registry = reference.domain();
-        if let Some(program) = self.cred_helpers.get(registry) {
-            return Err(self.left_to(path, registry, program));
+        let mut places = Vec::new();
+        if let Some(name) = self.cred_helpers.get(registry) {
+            places.push(Place::Program { named_by: Some(path), name, server: registry });
         }
-        for place in places(reference) {
-            let entry = self.auths.iter().find(|(key, _)| registry_of_key(key) == place);
-            if let Some((key, entry)) = entry
-                && let Some(found) = entry.credentials(path, key)?
+        for prefix in prefixes(reference) {
+            if let Some((key, entry)) = self.auths.iter().find(|(key, _)| registry_of_key(key) == prefix)
+                && !entry.is_empty()
             {
-                return Ok(Some(found));
+                places.push(Place::Entry { path, key, entry });
             }
         }
-        // Docker leaves an empty `auths` entry behind for a registry whose credentials the store holds.
-        let stored = self.auths.keys().any(|key| registry_of_key(key) == registry);
-        if stored && !self.creds_store.is_empty() {
-            return Err(self.left_to(path, registry, &self.creds_store));
+        // Docker leaves an empty `auths` entry behind for a registry whose credentials the store holds, under the key
+        // that the store knows it by.
+        let stored = self.auths.keys().find(|key| registry_of_key(key) == registry);
+        if let Some(key) = stored.filter(|_| !self.creds_store.is_empty()) {
+            places.push(Place::Program { named_by: Some(path), name: &self.creds_store, server: key });
         }
-        Ok(None)
-    }
-
-    fn left_to(&self, path: &Path, registry: &str, program: &str) -> AuthError {
-        AuthError::CredentialProgram {
-            path: path.to_owned(),
-            registry: registry.to_owned(),
-            program: program.to_owned(),
-        }
+        places
     }
 }
 
 impl Entry {
+    fn is_empty(&self) -> bool {
+        self.auth.is_empty() && self.identitytoken.is_empty() && self.registrytoken.is_empty()
+    }
+
     fn credentials(&self, path: &Path, key: &str) -> Result<Option<Credentials>, AuthError> {
         if !self.registrytoken.is_empty() {
             return Ok(Some(Credentials::Bearer(Secret::new(self.registrytoken.as_str()))));
@@ -154,7 +224,7 @@ impl Entry {
 }
 
 /// `host/a/b`, `host/a`, `host`.
-fn places(reference: &Reference) -> Vec<String> {
+fn prefixes(reference: &Reference) -> Vec<String> {
     let full = reference.repository();
     let cuts = full.match_indices('/').map(|(at, _)| at).rev();
     std::iter::once(full.len()).chain(cuts).map(|end| full[..end].to_owned()).collect()

@@ -81,18 +81,28 @@ fn the_longest_entry_of_a_file_wins() {
     );
     std::fs::write(&path, text).unwrap();
     let files = AuthFiles::only(path.clone());
-    let found = |text: &str| user(files.lookup(&reference(text)).unwrap());
+    let found = |text: &str| user(files.lookup(&reference(text), &[]).unwrap());
     assert_eq!(found("quay.io/other/app"), pair("host", "1"));
     assert_eq!(found("quay.io/team/app"), pair("team", "2"));
     assert_eq!(found("quay.io/teams/app"), pair("host", "1"));
     assert_eq!(found("busybox"), pair("hub", "3"));
     assert_eq!(found("tok.io/a"), pair("identity", "T"));
     assert_eq!(found("none.io/a"), None);
-    for (text, program) in [("ecr.io/a", "ecr-login"), ("stored.io/a", "desktop")] {
-        let error = files.lookup(&reference(text)).unwrap_err();
-        assert!(error.to_string().contains(&format!("docker-credential-{program}")), "{error}");
+    for (text, program) in
+        [("ecr.io/a", "docker-credential-ecr-login"), ("stored.io/a", "docker-credential-desktop")]
+    {
+        let source = files.find(&reference(text), &[]).unwrap();
+        let expected = CredentialSource::Program { program: program.into(), named_by: Some(path.clone()) };
+        assert_eq!(source, Some(expected));
     }
-    assert_eq!(AuthFiles::only(dir.path().join("none")).lookup(&reference("quay.io/a")).unwrap(), None);
+    let source = files.find(&reference("quay.io/team/app"), &[]).unwrap();
+    assert_eq!(source, Some(CredentialSource::File { path: path.clone(), key: "quay.io/team".into() }));
+    // Programs of registries.conf, before or after the files.
+    let helpers = ["vault".to_owned(), "containers-auth.json".to_owned()];
+    let source = files.find(&reference("quay.io/team/app"), &helpers).unwrap();
+    let expected = CredentialSource::Program { program: "docker-credential-vault".into(), named_by: None };
+    assert_eq!(source, Some(expected));
+    assert_eq!(AuthFiles::only(dir.path().join("none")).lookup(&reference("quay.io/a"), &[]).unwrap(), None);
 }
 
 #[test]
@@ -100,7 +110,7 @@ fn a_broken_file_is_named_by_place_and_its_text_stays_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("auth.json");
     std::fs::write(&path, "{\"auths\": {\"a\": {\"auth\": \"c2VjcmV0\"}},\n hunter2 }").unwrap();
-    let error = AuthFiles::only(path).lookup(&reference("quay.io/a")).unwrap_err();
+    let error = AuthFiles::only(path).lookup(&reference("quay.io/a"), &[]).unwrap_err();
     assert!(error.to_string().contains("line 2"), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
 }
@@ -115,4 +125,31 @@ fn files_are_searched_in_the_standard_order() {
         "/root/.docker/config.json",
     ];
     assert_eq!(files, AuthFiles::from_paths(expected.map(Into::into).to_vec()));
+}
+
+#[test]
+fn a_credential_program_answers_for_its_registry() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("docker-credential-test");
+    let script = r#"#!/bin/sh
+read server
+case "$1 $server" in
+    "get user.io") echo '{"ServerURL": "user.io", "Username": "joe", "Secret": "hunter2"}';;
+    "get token.io") echo '{"Username": "<token>", "Secret": "refresh"}';;
+    "get unknown.io") echo "credentials not found in native keychain"; exit 1;;
+    "get rubbish.io") echo "hunter2";;
+    *) echo "no vault hunter3"; exit 1;;
+esac
+"#;
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ask = |server: &str| program::run(&program, "test", server);
+    assert_eq!(user(ask("user.io").unwrap()), pair("joe", "hunter2"));
+    assert_eq!(user(ask("token.io").unwrap()), pair("identity", "refresh"));
+    assert_eq!(ask("unknown.io").unwrap(), None);
+    let error = ask("rubbish.io").unwrap_err().to_string();
+    assert!(error.contains("not JSON") && !error.contains("hunter2"), "{error}");
+    assert!(ask("other.io").unwrap_err().to_string().contains("no vault"));
+    // A name is a name and no path.
+    assert!(program::ask("../evil", "user.io").unwrap_err().to_string().contains("not a program's name"));
 }

@@ -18,6 +18,7 @@ struct File {
     registries: Option<toml::Table>,
     unqualified_search_registries: Option<Vec<String>>,
     short_name_mode: Option<String>,
+    credential_helpers: Option<Vec<String>>,
     #[serde(default)]
     registry: Vec<RegistryTable>,
     #[serde(default)]
@@ -92,6 +93,9 @@ pub(super) fn merge_if_present(merged: &mut Registries, path: &Path) -> Result<(
             "permissive" | "disabled" => ShortNameMode::Disabled,
             _ => return Err(wrong(path, "short-name-mode", &mode, "enforcing, permissive or disabled")),
         };
+    }
+    if let Some(helpers) = file.credential_helpers {
+        merged.credential_helpers = helpers;
     }
     for (name, target) in file.aliases {
         merge_alias(merged, path, name, &target)?;
