@@ -4,6 +4,7 @@
 //! On a machine with cgroup v1 in hybrid mode, controllers that are left in the v2 tree are mounted first: crun refuses
 //! such a machine otherwise.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -27,30 +28,53 @@ pub(crate) fn run(
     run_command(
         Command::new(&cargo).args(["test", "--no-run", "-p", "ochre-e2e", "--locked"]).current_dir(root),
     )?;
-    let left_over = left_over_controllers()?;
-    let mut script =
-        String::from("set -e\nmount --make-rprivate /\nmount --make-rshared /\nip link set lo up\n");
-    for controller in &left_over {
-        let place = format!("/sys/fs/cgroup/{controller}");
-        script.push_str(&format!(
-            "mkdir -p {place}\nmountpoint -q {place} || mount -t cgroup -o {controller} none {place}\n"
-        ));
-    }
-    script.push_str("exec \"$@\"\n");
-    let result = tally.run(
-        Command::new("unshare")
-            .args(["--net", "--mount", "sh", "-c", &script, "sh", &cargo])
+    let namespaces = Namespaces::prepare()?;
+    tally.run(
+        namespaces
+            .command(&cargo)
             .args(["test", "-p", "ochre-e2e", "--locked", "--offline", "--", "--test-threads", "1"])
             .args(arguments)
             .current_dir(root)
             .env("OCHRE_PROGRAMS", &programs)
             .env("OCHRE_CRICTL", &crictl),
-    );
-    for controller in &left_over {
-        // Gone with the namespace, but for the empty directory; another run may still use it.
-        std::fs::remove_dir(format!("/sys/fs/cgroup/{controller}")).ok();
+    )
+}
+
+/// A network, mounts and System V objects of one's own, with what every OCI runtime needs to be content.
+pub(crate) struct Namespaces {
+    left_over: Vec<String>,
+}
+
+impl Namespaces {
+    /// Looks at what the machine has.
+    pub(crate) fn prepare() -> anyhow::Result<Self> {
+        Ok(Self { left_over: left_over_controllers()? })
     }
-    result
+
+    /// A program that will run in them.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut script =
+            String::from("set -e\nmount --make-rprivate /\nmount --make-rshared /\nip link set lo up\n");
+        for controller in &self.left_over {
+            let place = format!("/sys/fs/cgroup/{controller}");
+            script.push_str(&format!(
+                "mkdir -p {place}\nmountpoint -q {place} || mount -t cgroup -o {controller} none {place}\n"
+            ));
+        }
+        script.push_str("exec \"$@\"\n");
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--ipc", "sh", "-c", &script, "sh"]).arg(program);
+        command
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for controller in &self.left_over {
+            // Gone with the namespace, but for the empty directory; another run may still use it.
+            std::fs::remove_dir(format!("/sys/fs/cgroup/{controller}")).ok();
+        }
+    }
 }
 
 /// Controllers of a hybrid machine that no v1 hierarchy has taken.

@@ -2,9 +2,11 @@
 
 mod bench;
 mod build;
+mod critest;
 mod demo;
 mod e2e;
 mod gen_api;
+mod registry;
 mod tally;
 mod test;
 mod tools;
@@ -44,6 +46,8 @@ enum Verb {
         /// For the test programs, such as a filter.
         arguments: Vec<String>,
     },
+    /// Run the CRI conformance suite.
+    Critest(critest::Arguments),
     /// Measure CRI engines side by side.
     Bench(bench::Arguments),
     /// Generate the CRI code from the proto.
@@ -65,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             let programs = programs.map_or_else(|| build::run(&root), Ok)?;
             e2e::run(&root, &programs, &arguments, &mut tally::Tally::default())
         }
+        Verb::Critest(arguments) => critest::run(&root, &arguments, &mut tally::Tally::default()),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Gen { check } => gen_api::run(&root, check),
     }

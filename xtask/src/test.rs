@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::build::{self, cargo, run_command, target_dir};
 use crate::tally::Tally;
-use crate::{e2e, gen_api, tools};
+use crate::{critest, e2e, gen_api, tools};
 
 /// Installs what is needed and runs all tests.
 pub(crate) fn run(root: &Path, quick: bool) -> anyhow::Result<()> {
@@ -23,6 +23,7 @@ pub(crate) fn run(root: &Path, quick: bool) -> anyhow::Result<()> {
     if !quick {
         let programs = build::run(root)?;
         e2e::run(root, &programs, &[], &mut tally)?;
+        critest::run(root, &critest::Arguments::with_programs(programs), &mut tally)?;
         deny(root, &tools::cargo_deny(root, &target_dir(root))?)?;
     }
     tally.print();

@@ -1,6 +1,6 @@
 //! What tests and measurements need on the machine, installed if it is missing.
 //!
-//! Debian's packages for registries, runtimes, plugins and podman; the stock crictl by the Go toolchain; cargo-deny.
+//! Debian's packages for registries, runtimes, plugins and podman; crictl and critest by the Go toolchain; cargo-deny.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 
 use crate::build::run_command;
 
-/// crictl's version; the tests compare with what this one prints.
-const CRICTL: &str = "v1.36.0";
+/// The version of crictl and critest; the tests compare with what this one prints, and with the specs that it has.
+const CRI_TOOLS: &str = "v1.36.0";
 const CARGO_DENY: &str = "0.20.2";
 /// A program that shows the package is there, and the package.
 const PACKAGES: [(&str, &str); 12] = [
@@ -56,21 +56,31 @@ pub(crate) fn packages(extra: &[(&str, &str)]) -> anyhow::Result<()> {
 
 /// The stock crictl, built from the Go module proxy into the target directory.
 pub(crate) fn crictl(target: &Path) -> anyhow::Result<PathBuf> {
+    cri_tool(target, "crictl", &["build"])
+}
+
+/// The conformance suite, likewise: it is a test program.
+pub(crate) fn critest(target: &Path) -> anyhow::Result<PathBuf> {
+    cri_tool(target, "critest", &["test", "-c"])
+}
+
+fn cri_tool(target: &Path, name: &str, verb: &[&str]) -> anyhow::Result<PathBuf> {
     let directory = target.join("tools");
-    let program = directory.join("crictl");
+    let program = directory.join(name);
     if !program.exists() {
-        println!("building crictl {CRICTL}");
-        build_crictl(&go()?, &program)?;
+        println!("building {name} {CRI_TOOLS}");
+        std::fs::create_dir_all(&directory)?;
+        build_cri_tool(&go()?, name, verb, &program)?;
     }
     Ok(program)
 }
 
-/// Builds crictl from its own module, whose go.sum then decides every dependency. A proxy needs to know only this one
+/// Builds a tool from its own module, whose go.sum then decides every dependency. A proxy needs to know only this one
 /// version: `go install module@version` asks for the list of all.
-fn build_crictl(go: &Path, program: &Path) -> anyhow::Result<()> {
+fn build_cri_tool(go: &Path, name: &str, verb: &[&str], program: &Path) -> anyhow::Result<()> {
     let output = Command::new(go)
         .args(["mod", "download", "-json"])
-        .arg(format!("sigs.k8s.io/cri-tools@{CRICTL}"))
+        .arg(format!("sigs.k8s.io/cri-tools@{CRI_TOOLS}"))
         .current_dir(std::env::temp_dir())
         .output()
         .context("running go")?;
@@ -81,14 +91,14 @@ fn build_crictl(go: &Path, program: &Path) -> anyhow::Result<()> {
     let copy = tempfile::tempdir()?;
     let place = copy.path().join("cri-tools");
     run_command(Command::new("cp").args(["-r", "--no-preserve=mode", source]).arg(&place))?;
-    if let Some(directory) = program.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
     run_command(
         Command::new(go)
-            .args(["build", "-trimpath", "-o"])
+            .args(verb)
+            .args(["-trimpath", "-o"])
             .arg(program)
-            .arg("./cmd/crictl")
+            .arg(format!("./cmd/{name}"))
+            // Static, for nodes with another C library than this one.
+            .env("CGO_ENABLED", "0")
             .current_dir(&place),
     )
 }

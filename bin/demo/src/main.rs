@@ -1,7 +1,8 @@
 //! The one program of the demonstration image: a web server and a client that fetches its page.
 //!
 //! `ochre-demo serve PORT` answers every request with a page and logs it; `ochre-demo fetch PORT` asks the server on the
-//! pod's loopback until it answers, prints the page and then waits; `ochre-demo say TEXT…` prints.
+//! pod's loopback until it answers, prints the page and then waits; `ochre-demo echo PORT` sends back what each of any
+//! number of connections sends, and ends with it; `ochre-demo say TEXT…` prints.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,8 +18,9 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["serve", port] => port.parse().map_err(io::Error::other).and_then(serve),
         ["fetch", port] => port.parse().map_err(io::Error::other).and_then(fetch),
+        ["echo", port] => port.parse().map_err(io::Error::other).and_then(echo),
         ["say", text @ ..] => writeln!(io::stdout(), "{}", text.join(" ")),
-        _ => Err(io::Error::other("usage: ochre-demo serve PORT | fetch PORT | say TEXT…")),
+        _ => Err(io::Error::other("usage: ochre-demo serve PORT | fetch PORT | echo PORT | say TEXT…")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +46,18 @@ fn serve(port: u16) -> io::Result<()> {
             &stream,
             "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{page}"
         )?;
+    }
+}
+
+fn echo(port: u16) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    writeln!(io::stdout(), "echoing on port {port}")?;
+    loop {
+        let (stream, _) = listener.accept()?;
+        std::thread::spawn(move || {
+            // A connection that breaks is the client's affair.
+            drop(io::copy(&mut &stream, &mut &stream));
+        });
     }
 }
 

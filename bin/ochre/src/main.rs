@@ -35,6 +35,10 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| name == ochre_daemon::UNPACK_WORKER) {
+        return ochre_daemon::unpack_worker(words.map(|word| word.to_string_lossy().into_owned()));
+    }
     let arguments = Arguments::parse_from(as_called(std::env::args_os().collect()));
     let result = match arguments.verb {
         Some(Verb::Serve(options)) => serve::run(&options),

@@ -23,10 +23,12 @@ mod whiteout;
 mod xattr;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 
 use ochre_sys::rooted::Root;
 use ochre_types::Digest;
+use rustix::fs::{Mode, OFlags};
 
 pub use error::Error;
 
@@ -101,11 +103,31 @@ pub fn apply_layer(
     tar_split: Option<&mut dyn Write>,
     options: &ApplyOptions,
 ) -> Result<Applied, Error> {
+    let descriptors = open_descriptors().map_err(Error::at("opening", DESCRIPTORS.as_bytes()))?;
+    apply_confined(input, target, descriptors, tar_split, options)
+}
+
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// The directory through which modes of nodes are set; a process that is about to lock itself up opens it before.
+pub(crate) fn open_descriptors() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(DESCRIPTORS, flags, Mode::empty())?)
+}
+
+/// [`apply_layer`] for a process that cannot open anything but `target` any more.
+pub(crate) fn apply_confined(
+    input: impl Read + Send,
+    target: &Root,
+    descriptors: OwnedFd,
+    tar_split: Option<&mut dyn Write>,
+    options: &ApplyOptions,
+) -> Result<Applied, Error> {
     std::thread::scope(|scope| {
         let stream =
             Stream::start(scope, input, options.limits).map_err(|source| Error::Thread { source })?;
         let archive = if tar_split.is_some() { Reader::keeping_raw(stream) } else { Reader::new(stream) };
-        let tree = Tree::new(target, *options);
+        let tree = Tree::new(target, descriptors, *options);
         let split = tar_split.map(TarSplit::new);
         let (uids, gids, path) = (BTreeSet::new(), BTreeSet::new(), EntryPath::default());
         Layer { archive, tree, split, path, uids, gids, entries: 0 }.apply()

@@ -14,6 +14,7 @@ mod pipeline;
 pub mod tar;
 mod tarsplit;
 mod verify;
+pub mod worker;
 
 pub use apply::{Applied, ApplyOptions, Error, Limits, apply_layer};
 pub use decompress::{Compression, DecompressError, Decompressor};

@@ -93,6 +93,33 @@ pub(crate) fn absolutes(paths: &[PathBuf]) -> Result<(), Wrong> {
     }
 }
 
+/// At most one of each address family. What a subnet must be beyond that is the network's to say.
+pub(crate) fn subnets(texts: &[String]) -> Result<(), Wrong> {
+    let mut families = Vec::new();
+    for text in texts {
+        let parsed = text.split_once('/').and_then(|(network, prefix)| {
+            Some((network.parse::<std::net::IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
+        });
+        let Some((network, _)) = parsed else {
+            return Err(format!("{} is not a subnet such as \"10.85.0.0/16\" or \"fd85::/64\"", quoted(text)));
+        };
+        if families.contains(&network.is_ipv4()) {
+            return Err("expected at most one subnet of IPv4 and one of IPv6".to_owned());
+        }
+        families.push(network.is_ipv4());
+    }
+    if families.is_empty() { Err("expected at least one subnet".to_owned()) } else { Ok(()) }
+}
+
+/// The kernel takes 15 characters, and more kinds of them than firewall tables should be named with.
+pub(crate) fn device_name(name: &str) -> Result<(), Wrong> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if matches!(name, "" | "." | "..") || name.len() > 15 || !name.chars().all(good) {
+        return Err("expected a device name of at most 15 letters, digits, `-`, `_` and `.`".to_owned());
+    }
+    Ok(())
+}
+
 pub(crate) fn listen(path: &Path) -> Result<(), Wrong> {
     if !path.is_absolute() {
         return Err("expected the absolute path of a socket".to_owned());

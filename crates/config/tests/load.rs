@@ -206,6 +206,22 @@ const REFUSED: &[(&str, &str)] = &[
         "crio.conf:2: crio.image.pull_progress_timeout = \"soon\": expected a duration such as \"90s\" or \"1h30m\"",
     ),
     (
+        "[crio.network]\nnative_subnets = [\"10.85.0.0\"]\n",
+        "crio.conf:2: crio.network.native_subnets = […]: \"10.85.0.0\" is not a subnet such as \"10.85.0.0/16\" or \"fd85::/64\"",
+    ),
+    (
+        "[crio.network]\nnative_subnets = [\"fd85::/64\", \"fd86::/64\"]\n",
+        "crio.conf:2: crio.network.native_subnets = […]: expected at most one subnet of IPv4 and one of IPv6",
+    ),
+    (
+        "[crio.network]\nnative_subnets = []\n",
+        "crio.conf:2: crio.network.native_subnets = […]: expected at least one subnet",
+    ),
+    (
+        "[crio.network]\nnative_bridge = \"a b\"\n",
+        "crio.conf:2: crio.network.native_bridge = \"a b\": expected a device name of at most 15 letters, digits, `-`, `_` and `.`",
+    ),
+    (
         "[crio.metrics]\nmetrics_port = 70000\n",
         "crio.conf:2: crio.metrics.metrics_port = 70000: value out of range: expected an integer from 0 to 65535",
     ),

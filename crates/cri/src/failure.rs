@@ -22,6 +22,12 @@ pub(crate) enum Failure {
     /// The image service failed.
     #[error(transparent)]
     Image(#[from] ochre_image::Error),
+    /// A client did not keep up with events.
+    #[error(transparent)]
+    Lagged(#[from] ochre_pod::Lagged),
+    /// The streaming server takes no more.
+    #[error(transparent)]
+    Stream(#[from] ochre_stream::Error),
     /// The request lacks a field.
     #[error("{field} is missing in the request")]
     Missing {
@@ -68,7 +74,7 @@ impl Failure {
             Self::Pod(error) => Some(error),
             Self::Shared(error) => Some(error),
             Self::About { failure, .. } => failure.pod(),
-            Self::Image(_) | Self::Missing { .. } | Self::Invalid { .. } => None,
+            Self::Image(_) | Self::Lagged(_) | Self::Stream(_) | Self::Missing { .. } | Self::Invalid { .. } => None,
         }
     }
 
@@ -77,6 +83,8 @@ impl Failure {
             Self::Pod(error) => error.kind(),
             Self::Shared(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::Lagged(_) => ErrorKind::Exhausted,
+            Self::Stream(error) => error.kind(),
             Self::Missing { .. } | Self::Invalid { .. } => ErrorKind::InvalidArgument,
             Self::About { failure, .. } => failure.kind(),
         }
@@ -92,7 +100,9 @@ impl Failure {
         }
         match self.pod()? {
             ochre_pod::Error::Spec(SpecError::RroUnsupported { .. }) => Some("RROUnsupported"),
-            ochre_pod::Error::Spec(SpecError::ImageVolume { .. }) => Some("ImageVolumeMountFailed"),
+            ochre_pod::Error::Spec(SpecError::ImageSubPath { .. })
+            | ochre_pod::Error::VolumeImage { .. }
+            | ochre_pod::Error::VolumeMount { .. } => Some("ImageVolumeMountFailed"),
             _ => None,
         }
     }

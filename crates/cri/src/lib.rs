@@ -9,4 +9,4 @@ mod rpc;
 mod service;
 mod translate;
 
-pub use service::{About, Service};
+pub use service::{About, Service, streams};

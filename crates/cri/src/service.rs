@@ -31,18 +31,29 @@ pub struct Service {
     pub(crate) pods: Pods,
     pub(crate) images: Images,
     pub(crate) about: std::sync::Arc<About>,
+    pub(crate) streaming: ochre_stream::Server,
 }
 
 impl Service {
+    /// Ends every exec, attach and port-forward under way; their clients are told. For the end of the daemon.
+    pub async fn end_streams(&self) {
+        self.streaming.shutdown().await;
+    }
+
     /// Takes away what pods share on a node without pods; for the end of the daemon.
     pub async fn close(&self) {
         self.pods.close().await;
     }
 
-    /// The services over an engine.
-    pub fn new(pods: Pods, images: Images, about: About) -> Self {
-        Self { pods, images, about: std::sync::Arc::new(about) }
+    /// The services over an engine, with the server that its streams are fetched from.
+    pub fn new(pods: Pods, images: Images, about: About, streaming: ochre_stream::Server) -> Self {
+        Self { pods, images, about: std::sync::Arc::new(about), streaming }
     }
+}
+
+/// Pods as the streaming server sees them.
+pub fn streams(pods: &Pods) -> std::sync::Arc<dyn ochre_stream::Backend> {
+    std::sync::Arc::new(rpc::stream::Streaming(pods.clone()))
 }
 
 async fn answer<T>(
@@ -69,12 +80,23 @@ async fn answer<T>(
 }
 
 macro_rules! verbs {
-    ($(#[$attribute:meta])* impl $service:ident { $($verb:ident: $request:ident => $response:ident = $name:literal, $path:path;)* }) => {
+    (
+        impl $service:ident { $($verb:ident: $request:ident => $response:ident = $name:literal, $path:path;)* }
+        streams { $($stream:ident: $asked:ident => $message:ident = $title:literal, $source:path;)* }
+    ) => {
         #[tonic::async_trait]
         impl $service for Service {
             $(
                 async fn $verb(&self, request: Request<api::$request>) -> Result<Response<api::$response>, Status> {
                     answer($name, $path(self, request.into_inner())).await
+                }
+            )*
+            $(
+                async fn $stream(
+                    &self,
+                    request: Request<api::$asked>,
+                ) -> Result<Response<tonic::codegen::BoxStream<api::$message>>, Status> {
+                    answer($title, $source(self, request.into_inner())).await
                 }
             )*
         }
@@ -92,6 +114,7 @@ verbs! {
         remove_pod_sandbox: RemovePodSandboxRequest => RemovePodSandboxResponse = "RemovePodSandbox", rpc::sandbox::remove;
         pod_sandbox_status: PodSandboxStatusRequest => PodSandboxStatusResponse = "PodSandboxStatus", rpc::sandbox::status;
         list_pod_sandbox: ListPodSandboxRequest => ListPodSandboxResponse = "ListPodSandbox", rpc::sandbox::list;
+        update_pod_sandbox_resources: UpdatePodSandboxResourcesRequest => UpdatePodSandboxResourcesResponse = "UpdatePodSandboxResources", rpc::sandbox::update_resources;
         create_container: CreateContainerRequest => CreateContainerResponse = "CreateContainer", rpc::container::create;
         start_container: StartContainerRequest => StartContainerResponse = "StartContainer", rpc::container::start;
         stop_container: StopContainerRequest => StopContainerResponse = "StopContainer", rpc::container::stop;
@@ -101,10 +124,23 @@ verbs! {
         update_container_resources: UpdateContainerResourcesRequest => UpdateContainerResourcesResponse = "UpdateContainerResources", rpc::container::update;
         reopen_container_log: ReopenContainerLogRequest => ReopenContainerLogResponse = "ReopenContainerLog", rpc::container::reopen_log;
         exec_sync: ExecSyncRequest => ExecSyncResponse = "ExecSync", rpc::container::exec_sync;
+        exec: ExecRequest => ExecResponse = "Exec", rpc::stream::exec;
+        attach: AttachRequest => AttachResponse = "Attach", rpc::stream::attach;
+        port_forward: PortForwardRequest => PortForwardResponse = "PortForward", rpc::stream::port_forward;
         container_stats: ContainerStatsRequest => ContainerStatsResponse = "ContainerStats", rpc::stats::container;
         list_container_stats: ListContainerStatsRequest => ListContainerStatsResponse = "ListContainerStats", rpc::stats::list_containers;
         pod_sandbox_stats: PodSandboxStatsRequest => PodSandboxStatsResponse = "PodSandboxStats", rpc::stats::sandbox;
         list_pod_sandbox_stats: ListPodSandboxStatsRequest => ListPodSandboxStatsResponse = "ListPodSandboxStats", rpc::stats::list_sandboxes;
+        list_metric_descriptors: ListMetricDescriptorsRequest => ListMetricDescriptorsResponse = "ListMetricDescriptors", rpc::metrics::descriptors;
+        list_pod_sandbox_metrics: ListPodSandboxMetricsRequest => ListPodSandboxMetricsResponse = "ListPodSandboxMetrics", rpc::metrics::list;
+    }
+    streams {
+        stream_pod_sandboxes: StreamPodSandboxesRequest => StreamPodSandboxesResponse = "StreamPodSandboxes", rpc::sandbox::stream;
+        stream_containers: StreamContainersRequest => StreamContainersResponse = "StreamContainers", rpc::container::stream;
+        stream_container_stats: StreamContainerStatsRequest => StreamContainerStatsResponse = "StreamContainerStats", rpc::stats::stream_containers;
+        stream_pod_sandbox_stats: StreamPodSandboxStatsRequest => StreamPodSandboxStatsResponse = "StreamPodSandboxStats", rpc::stats::stream_sandboxes;
+        stream_pod_sandbox_metrics: StreamPodSandboxMetricsRequest => StreamPodSandboxMetricsResponse = "StreamPodSandboxMetrics", rpc::metrics::stream;
+        get_container_events: GetEventsRequest => ContainerEventResponse = "GetContainerEvents", rpc::events::subscribe;
     }
 }
 
@@ -115,5 +151,8 @@ verbs! {
         pull_image: PullImageRequest => PullImageResponse = "PullImage", rpc::image::pull;
         remove_image: RemoveImageRequest => RemoveImageResponse = "RemoveImage", rpc::image::remove;
         image_fs_info: ImageFsInfoRequest => ImageFsInfoResponse = "ImageFsInfo", rpc::image::fs_info;
+    }
+    streams {
+        stream_images: StreamImagesRequest => StreamImagesResponse = "StreamImages", rpc::image::stream;
     }
 }

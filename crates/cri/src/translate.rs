@@ -3,7 +3,9 @@
 //! Requests are taken apart without `..`: when the API grows a field, the build stops here and somebody decides.
 
 pub(crate) mod container;
+pub(crate) mod events;
 pub(crate) mod image;
+pub(crate) mod metrics;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ochre_config::{CgroupManager, Config, Loaded, RuntimeType};
 use ochre_cri::{About, Service};
 use ochre_image::{AuthFiles, ImageServiceConfig, Images, NamespacedAuth};
-use ochre_network::{NativeConfig, Network, Timeouts};
-use ochre_pod::{Node, Paths, Pods};
+use ochre_network::{NativeConfig, Network, Subnets, Timeouts};
+use ochre_pod::{Node, Paths, Pods, Reports};
 use ochre_runtime::cgroup::{Cgroups, Driver};
 use ochre_runtime::clamp::Held;
 use ochre_runtime::config::Device;
 use ochre_runtime::handler::{BUILT_IN, HandlerConfig, HandlerSources, HandlerType, Handlers};
+use ochre_runtime::metrics::Groups;
 use ochre_runtime::spec::capabilities::{self, CapabilitySet};
-use ochre_runtime::spec::{CgroupFacts, NodeDefaults, SourceRules, Ulimit};
+use ochre_runtime::spec::{
+    CgroupFacts, DeviceOwnership, DeviceRules, HostDevices, ImageVolumes, NodeDefaults, SourceRules, Ulimit,
+};
 use ochre_storage::{Store, StoreConfig};
 
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 
 /// libcni's cache directory; a constant of the field, not an option.
 const CNI_CACHE: &str = "/var/lib/cni";
@@ -79,10 +83,16 @@ pub async fn build(loaded: &Loaded, programs: &Programs, version: &str) -> Resul
             log_dir: config.root.log_dir.clone(),
             monitor: programs.monitor.clone(),
         },
+        reports: Reports {
+            events: config.runtime.enable_pod_events,
+            metrics: Groups::from_words(config.stats.included_pod_metrics.iter().map(String::as_str)),
+            collection_period: Duration::from_secs(config.stats.collection_period.max(0).unsigned_abs()),
+        },
     };
     let pods = Pods::open(node).await?;
     let about = About { version: version.to_owned(), config: ochre_config::values(config) };
-    Ok(Service::new(pods, images, about))
+    let streaming = crate::streaming::start(&config.api, ochre_cri::streams(&pods)).await?;
+    Ok(Service::new(pods, images, about, streaming))
 }
 
 /// Opens the image store, for the daemon and for verbs that work without it.
@@ -115,8 +125,11 @@ pub fn open_images(loaded: &Loaded, store: Store) -> Result<Images, Error> {
     if let Some(file) = given(&config.image.global_auth_file) {
         service.auth_files = AuthFiles::only(file);
     }
+    // This very binary, also when a newer one has taken its place on the disk.
+    service.unpacker = Some("/proc/self/exe".into());
     service.namespaced_auth = given(&config.image.namespaced_auth_dir).map(NamespacedAuth::open);
     service.pinned.clone_from(&config.image.pinned_images);
+    service.artifacts = config.image.oci_artifact_mount_support;
     service.short_names = Some(match config.image.short_name_mode {
         ochre_config::ShortNameMode::Enforcing => ochre_image::ShortNameMode::Enforcing,
         ochre_config::ShortNameMode::Disabled => ochre_image::ShortNameMode::Disabled,
@@ -177,10 +190,23 @@ fn open_network(config: &Config) -> Result<Network, Error> {
         default_network: Some(config.network.cni_default_network.clone()).filter(|name| !name.is_empty()),
         cache_dir: CNI_CACHE.into(),
         state_dir: private(&config.root.root.join("ochre/network"))?,
-        native: NativeConfig { enabled: config.network.native_cni, ..NativeConfig::default() },
+        native: native_network(config)?,
         host_ports: !config.runtime.disable_hostport_mapping,
         timeouts: Timeouts::default(),
     })?)
+}
+
+fn native_network(config: &Config) -> Result<NativeConfig, Error> {
+    let network = &config.network;
+    Ok(NativeConfig {
+        enabled: network.native_cni,
+        bridge: network.native_bridge.clone(),
+        subnets: Subnets::parse(&network.native_subnets).map_err(|invalid| Error::Option {
+            option: "crio.network.native_subnets",
+            reason: invalid.to_string(),
+        })?,
+        ..NativeConfig::default()
+    })
 }
 
 fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Error> {
@@ -201,6 +227,11 @@ fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Erro
                     root: given(&table.runtime_root),
                     kind,
                     seccomp_profile: given(&table.seccomp_profile),
+                    host_devices: match table.privileged_without_host_devices {
+                        true => HostDevices::None,
+                        false => HostDevices::All,
+                    },
+                    allowed_annotations: Some(table.allowed_annotations.clone()),
                 },
             )
         })
@@ -215,7 +246,7 @@ fn probe_handlers(config: &Config, programs: &Programs) -> Result<Handlers, Erro
         search_path: &std::env::var_os("PATH").unwrap_or_default(),
     })?;
     for error in left_out {
-        tracing::warn!("handler left out: {error}");
+        tracing::warn!("handler left out: {}", with_causes(&error));
     }
     Ok(handlers)
 }
@@ -247,7 +278,12 @@ fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Err
         add_inheritable: config.runtime.add_inheritable_capabilities,
         env: config.runtime.default_env.clone(),
         ulimits: config.runtime.default_ulimits.iter().filter_map(|text| Ulimit::parse(text)).collect(),
-        devices: config.runtime.additional_devices.iter().map(|text| device(text)).collect(),
+        devices: device_rules(config),
+        image_volumes: match config.image.image_volumes {
+            ochre_config::ImageVolumes::Mkdir => ImageVolumes::Mkdir,
+            ochre_config::ImageVolumes::Bind => ImageVolumes::Bind,
+            ochre_config::ImageVolumes::Ignore => ImageVolumes::Ignore,
+        },
         pids_limit: config.runtime.pids_limit,
         read_only: config.runtime.read_only,
         sources: SourceRules {
@@ -260,6 +296,19 @@ fn node_defaults(config: &Config, cgroups: &Cgroups) -> Result<NodeDefaults, Err
         held,
         passed_annotations: Vec::new(),
     })
+}
+
+fn device_rules(config: &Config) -> DeviceRules {
+    let runtime = &config.runtime;
+    DeviceRules {
+        additional: runtime.additional_devices.iter().map(|text| device(text)).collect(),
+        allowed: runtime.allowed_devices.iter().map(|text| device(text).host_path.into()).collect(),
+        ownership: match runtime.device_ownership_from_security_context {
+            true => DeviceOwnership::SecurityContext,
+            false => DeviceOwnership::Node,
+        },
+        cdi_dirs: runtime.cdi_spec_dirs.clone(),
+    }
 }
 
 /// Makes a directory of the engine's own, for nobody else's eyes.

@@ -35,6 +35,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The streaming server does not start.
+    #[error(transparent)]
+    Streaming(#[from] ochre_stream::Error),
     /// A part of the engine does not start.
     #[error(transparent)]
     Pod(#[from] ochre_pod::Error),
@@ -64,4 +67,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// An error and its causes on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

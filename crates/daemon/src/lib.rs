@@ -7,10 +7,13 @@ mod build;
 mod error;
 pub mod logging;
 mod router;
+mod security;
 mod serve;
 mod shutdown;
+mod streaming;
 
 pub use build::{Programs, build, open_images, open_store};
 pub use error::Error;
+pub use ochre_image::{UNPACK_WORKER, unpack_worker};
 pub use serve::{Claim, Listener, serve};
 pub use shutdown::Shutdown;

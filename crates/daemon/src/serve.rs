@@ -123,6 +123,10 @@ pub async fn serve(listener: Listener, service: Service, receive: usize, send: u
         });
     }
     drop(listener);
+    let streams = tokio::spawn({
+        let service = service.clone();
+        async move { service.end_streams().await }
+    });
     // Idle connections need no farewell: a client that does not answer it must not hold the daemon up.
     let quiet = async {
         tokio::select! {
@@ -136,6 +140,8 @@ pub async fn serve(listener: Listener, service: Service, receive: usize, send: u
             DRAIN.as_secs()
         );
     }
+    // It ends within a deadline of its own.
+    drop(streams.await);
     service.close().await;
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ochre_types::{ErrorKind, ImageId};
 
+use crate::artifact::error::ArtifactError;
 use crate::config::ConfigError;
 use crate::pull::error::PullError;
 use crate::reference::ReferenceError;
@@ -27,6 +28,36 @@ pub enum Error {
     NotFound {
         /// The text asked for.
         reference: String,
+    },
+    /// A container has it mounted. The words after the colon are CRI-O's.
+    #[error("image {id} cannot be removed: the image is in use by {user}")]
+    HeldAsVolume {
+        /// The image or artifact.
+        id: ImageId,
+        /// The container.
+        user: String,
+    },
+    /// An artifact where only an image will do.
+    #[error("{reference:?} is an OCI artifact, not an image: it can be mounted, but not run")]
+    NotAnImage {
+        /// The text asked for.
+        reference: String,
+    },
+    /// An artifact cannot be used.
+    #[error("artifact {id} cannot be used")]
+    Artifact {
+        /// The artifact.
+        id: ImageId,
+        /// Why.
+        #[source]
+        source: Arc<ArtifactError>,
+    },
+    /// The store of artifacts failed.
+    #[error("the store of artifacts failed")]
+    Artifacts {
+        /// How.
+        #[source]
+        source: Arc<ArtifactError>,
     },
     /// The beginning of several ids.
     #[error("{prefix:?} is the beginning of {count} image ids")]
@@ -105,7 +136,11 @@ impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Reference { .. } | Self::AmbiguousId { .. } => ErrorKind::InvalidArgument,
+            Self::Reference { .. } | Self::AmbiguousId { .. } | Self::NotAnImage { .. } => {
+                ErrorKind::InvalidArgument
+            }
+            Self::HeldAsVolume { .. } => ErrorKind::FailedPrecondition,
+            Self::Artifact { source, .. } | Self::Artifacts { source } => source.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Pull { source, .. } | Self::Import { source, .. } => source.kind(),
             Self::Registries { source } => source.kind(),
@@ -120,6 +155,10 @@ impl Error {
         match self {
             Self::Pull { source, .. } => source.reason(),
             Self::Reference { .. }
+            | Self::HeldAsVolume { .. }
+            | Self::NotAnImage { .. }
+            | Self::Artifact { .. }
+            | Self::Artifacts { .. }
             | Self::NotFound { .. }
             | Self::AmbiguousId { .. }
             | Self::Import { .. }

@@ -13,8 +13,10 @@ use ochre_types::{Digest, ErrorKind, ImageId, Timestamp};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use crate::artifact::layout::Layout;
 use crate::auth::{AuthFiles, NamespacedAuth};
 use crate::error::Error;
+use crate::holds::Holds;
 use crate::list::Details;
 use crate::platform::Platform;
 use crate::policy::PolicyPaths;
@@ -55,8 +57,13 @@ pub struct ImageServiceConfig {
     pub retry: RetryPolicy,
     /// Which images run here.
     pub platform: Platform,
+    /// Whether artifacts are pulled and listed (CRI-O's `oci_artifact_mount_support`).
+    pub artifacts: bool,
     /// Where archives are unpacked for an import; made if missing.
     pub temp_dir: PathBuf,
+    /// The program that unpacks layers in a sandbox ([`crate::unpack_worker`] is its `main`); without one, layers are
+    /// unpacked in this process, which is good enough for tests.
+    pub unpacker: Option<PathBuf>,
 }
 
 impl ImageServiceConfig {
@@ -81,7 +88,9 @@ impl ImageServiceConfig {
             proxies: Proxies::from_variables(|name| std::env::var(name).ok()),
             retry: RetryPolicy::default(),
             platform: Platform::default(),
+            artifacts: true,
             temp_dir,
+            unpacker: None,
         }
     }
 
@@ -119,6 +128,8 @@ pub(crate) struct Service {
     pub(crate) transport: Arc<Transport>,
     pub(crate) pulls: Shared<PullKey, Result<ImageId, Error>, Progress>,
     pub(crate) fetches: Fetches,
+    pub(crate) artifacts: Arc<Layout>,
+    pub(crate) holds: Holds,
     usage: ArcSwap<FsUsage>,
     /// Whether somebody measures it at the moment.
     measuring: AtomicBool,
@@ -144,6 +155,8 @@ impl Images {
             )),
             pulls: Shared::new(),
             fetches: Fetches::default(),
+            artifacts: Arc::new(Layout::new(config.store.root())),
+            holds: Holds::default(),
             usage: ArcSwap::from_pointee(measure(&config.store).map_err(Error::store)?),
             measuring: AtomicBool::new(false),
             details: Mutex::default(),

@@ -70,7 +70,8 @@ impl Service {
         let store = &self.config.store;
         let mut staged = Vec::new();
         for wanted in resolved.missing(store)? {
-            let unpacked = unpack(store, &wanted, layout.open_blob(&wanted.digest)?)?;
+            let unpacked =
+                unpack(store, self.config.unpacker.as_deref(), &wanted, layout.open_blob(&wanted.digest)?)?;
             staged.push((wanted, Staged::new(unpacked)));
         }
         let name = name.or_else(|| parse_name(&own_name?).ok());

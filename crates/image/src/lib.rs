@@ -3,9 +3,11 @@
 //! [`Images`] is the handle that the rest of the engine uses; its verbs are one file each: `pull`, `list`, `status`,
 //! `remove`, `import`. What registries, users and images send is bounded and verified before anything is made of it.
 
+mod artifact;
 mod auth;
 mod config;
 mod error;
+mod holds;
 mod explain;
 mod images;
 mod import;
@@ -20,6 +22,8 @@ mod registry;
 mod remove;
 mod status;
 
+pub use artifact::error::ArtifactError;
+pub use artifact::{Artifact, VolumeContent};
 pub use auth::{AuthConfig, AuthError, AuthFiles, CredentialSource, Credentials, NamespacedAuth};
 pub use config::{ConfigError, ImageConfig};
 pub use error::{Error, PullReason};
@@ -28,6 +32,7 @@ pub use images::{FsUsage, ImageServiceConfig, Images};
 pub use import::LayoutError;
 pub use list::ImageSummary;
 pub use manifest::ManifestError;
+pub use ochre_archive::worker::{PROGRAM as UNPACK_WORKER, main as unpack_worker};
 pub use platform::Platform;
 pub use policy::{PolicyError, PolicyPaths};
 pub use pull::PullRequest;

@@ -49,6 +49,38 @@ impl ImageSummary {
         &self.details.config_json
     }
 
+    /// Whether it is an artifact, which cannot be run.
+    pub(crate) fn is_artifact(&self) -> bool {
+        self.details.is_artifact
+    }
+
+    /// An artifact: id, bytes, annotations of the manifest; names with a tag and with a digest.
+    pub(crate) fn of_artifact(
+        (id, size, annotations): (ImageId, u64, BTreeMap<String, String>),
+        repo_tags: Vec<String>,
+        repo_digests: Vec<String>,
+        pinned: bool,
+    ) -> Self {
+        let details = Details {
+            is_artifact: true,
+            config: ImageConfig::default(),
+            config_json: Vec::new(),
+            annotations,
+            size,
+        };
+        Self {
+            id,
+            repo_tags,
+            repo_digests,
+            size,
+            uid: None,
+            username: String::new(),
+            pinned,
+            created: None,
+            details: Arc::new(details),
+        }
+    }
+
     pub(crate) fn config(&self) -> &ImageConfig {
         &self.details.config
     }
@@ -57,6 +89,7 @@ impl ImageSummary {
 /// What does not change as long as the image exists.
 #[derive(Debug)]
 pub(crate) struct Details {
+    is_artifact: bool,
     config: ImageConfig,
     config_json: Vec<u8>,
     annotations: BTreeMap<String, String>,
@@ -64,7 +97,7 @@ pub(crate) struct Details {
 }
 
 impl Images {
-    /// All images.
+    /// All images, then all artifacts.
     ///
     /// # Errors
     /// The store's records cannot be read.
@@ -76,7 +109,8 @@ impl Images {
 impl Service {
     fn summaries(&self) -> Result<Vec<ImageSummary>, Error> {
         let images = self.config.store.images().map_err(Error::store)?;
-        let summaries = images.iter().map(|image| self.summary(image)).collect();
+        let mut summaries: Vec<ImageSummary> = images.iter().map(|image| self.summary(image)).collect();
+        summaries.extend(self.all_artifacts()?.iter().map(|artifact| self.artifact_summary(artifact)));
         let mut details = self.details.lock();
         if details.len() > images.len() {
             details.retain(|id, _| images.iter().any(|image| image.id == *id));
@@ -104,13 +138,15 @@ impl Service {
             size: details.size,
             uid,
             username,
-            pinned: image
-                .names
-                .iter()
-                .any(|name| self.config.pinned.iter().any(|pattern| is_pinned(name, pattern))),
+            pinned: self.pins(&image.names),
             created: image.created.or(details.config.created),
             details,
         }
+    }
+
+    /// Whether the configuration protects one of these names.
+    pub(crate) fn pins(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.config.pinned.iter().any(|pattern| is_pinned(name, pattern)))
     }
 
     fn read_details(&self, image: &Image) -> Details {
@@ -133,6 +169,7 @@ impl Service {
         let config_json = store.big_data(&image.id, &key).unwrap_or_default();
         let intact = key == sha256(&config_json).to_string();
         Details {
+            is_artifact: false,
             config: ImageConfig::parse(&config_json).ok().filter(|_| intact).unwrap_or_default(),
             config_json: if intact { config_json } else { Vec::new() },
             annotations: manifest.map(|manifest| manifest.annotations).unwrap_or_default(),

@@ -147,6 +147,8 @@ pub(crate) enum Document {
 /// The manifest of one image.
 #[derive(Debug)]
 pub(crate) struct Manifest {
+    /// Whether it is of OCI's form, which artifacts have as well.
+    oci: bool,
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
     pub(crate) annotations: BTreeMap<String, String>,
@@ -244,6 +246,7 @@ impl Wire {
                     return Err(ManifestError::TooManyLayers { count: layers.len() });
                 }
                 Ok(Document::Image(Box::new(Manifest {
+                    oci: media_type == OCI_MANIFEST,
                     config,
                     layers,
                     annotations: self.annotations.unwrap_or_default(),
@@ -264,6 +267,13 @@ impl Wire {
 }
 
 impl Manifest {
+    /// Whether it is the manifest of an artifact: something else than the configuration of an image stands behind it
+    /// (OCI image specification 1.1, manifest.md, "Guidelines for Artifact Usage").
+    pub(crate) fn is_artifact(&self) -> bool {
+        let config = self.config.media_type.as_str();
+        self.oci && !config.is_empty() && !matches!(config, OCI_CONFIG | DOCKER_CONFIG)
+    }
+
     /// Refuses what is no image that can be unpacked here.
     pub(crate) fn check(&self) -> Result<(), ManifestError> {
         if !matches!(self.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {

@@ -127,7 +127,11 @@ impl Service {
         progress: &Arc<Progress>,
     ) -> Result<ImageId, PullError> {
         let sources = self.admitted_sources(reference, request).await?;
-        let (found, sources) = resolve::find(&sources, &reference.selector(), &self.config.platform).await?;
+        let kind = (&self.config.platform, self.config.artifacts);
+        let (found, sources) = resolve::find(&sources, &reference.selector(), kind).await?;
+        if found.manifest.is_artifact() {
+            return self.pull_artifact(found, &sources, reference.recorded_name(), progress).await;
+        }
         let resolved = match self.stored_config(found.image_id()?).await? {
             Some(bytes) => found.with_config(bytes)?,
             None => {
@@ -146,7 +150,12 @@ impl Service {
         self.fetch_and_commit(
             resolved,
             missing,
-            Origin { store: self.config.store.clone(), sources, progress: Arc::clone(progress) },
+            Origin {
+                store: self.config.store.clone(),
+                sources,
+                progress: Arc::clone(progress),
+                unpacker: self.config.unpacker.clone(),
+            },
             reference.recorded_name(),
         )
         .await
@@ -170,12 +179,15 @@ impl Service {
             .try_collect()
             .await?;
         staged.sort_by_key(|(number, ..)| *number);
-        let store = self.config.store.clone();
+        let (store, artifacts) = (self.config.store.clone(), Arc::clone(&self.artifacts));
         blocking(move || {
             // The fetches are held until here: whoever joins meanwhile finds the staged layer.
             let (layers, fetches): (Vec<_>, Vec<_>) =
                 staged.into_iter().map(|(_, wanted, (staged, fetch))| ((wanted, staged), fetch)).unzip();
-            let result = commit::commit(&store, resolved, &layers, vec![name]);
+            let result = commit::commit(&store, resolved, &layers, vec![name.clone()]);
+            if result.is_ok() {
+                artifacts.forget_name(&name)?;
+            }
             drop(fetches);
             result
         })

@@ -27,14 +27,19 @@ pub struct ResolvedImage {
 }
 
 impl Images {
-    /// The image that `reference` means; `None` when it is not here.
+    /// The image or artifact that `reference` means; `None` when it is not here.
     ///
     /// # Errors
     /// A text that cannot be a reference, the beginning of several ids, errors of the store.
     pub async fn status(&self, reference: &str) -> Result<Option<ImageSummary>, Error> {
         let reference = reference.to_owned();
         self.service
-            .with_store(move |service| Ok(service.find(&reference)?.map(|image| service.summary(&image))))
+            .with_store(move |service| match service.find(&reference)? {
+                Some(image) => Ok(Some(service.summary(&image))),
+                None => Ok(service
+                    .find_artifact(&reference)?
+                    .map(|artifact| service.artifact_summary(&artifact))),
+            })
             .await
     }
 
@@ -48,6 +53,9 @@ impl Images {
             .status(reference)
             .await?
             .ok_or_else(|| Error::NotFound { reference: reference.to_owned() })?;
+        if summary.is_artifact() {
+            return Err(Error::NotAnImage { reference: reference.to_owned() });
+        }
         // A default configuration in place of an unreadable one would run the image as root, without its command.
         if let Err(source) = ImageConfig::parse(summary.config_json()) {
             return Err(Error::Config { id: summary.id, source: Arc::new(source) });

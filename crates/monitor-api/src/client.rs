@@ -2,7 +2,7 @@
 //!
 //! A [`Monitor`] is a handle on one connection; clones share it. One task per connection moves frames. Requests may run
 //! concurrently, and dropping the future of one leaves the connection and the monitor's work alone (the answer is
-//! dropped), except that an exec whose future is dropped before it has started is killed.
+//! dropped), except that an exec nobody waits for any more is ended, started or not.
 //!
 //! When the connection ends for whatever reason, every waiting request fails with [`Error::Disconnected`] and [`Events`]
 //! yields [`Event::Disconnected`] last. The daemon then connects again ([`Monitor::connect`]): if that fails the monitor
@@ -33,6 +33,9 @@ pub use launch::LaunchOptions;
 const EVENTS: usize = 256;
 /// Requests that may wait to be sent.
 const REQUESTS: usize = 64;
+/// How long the processes of an exec may live on when their terminal is hung up: a shell tells its jobs, an editor saves
+/// what it has.
+pub const HANG_UP: Duration = Duration::from_secs(5);
 /// How long a monitor may take to say hello.
 const GREETING: Duration = Duration::from_secs(10);
 
@@ -111,7 +114,8 @@ pub struct Created {
     pub spare: Descriptors,
 }
 
-/// An exec that has started.
+/// An exec that has started. Dropping it, or the future of [`RunningExec::wait`], ends the exec: what it started is killed
+/// at once, or [`HANG_UP`] later if it has a terminal (whose master the owner closes).
 #[derive(Debug)]
 pub struct RunningExec {
     /// Its first process.
@@ -119,7 +123,10 @@ pub struct RunningExec {
     /// The terminal's master, if it has one.
     pub console: Option<OwnedFd>,
     exit: oneshot::Receiver<ExecExit>,
-    monitor: i32,
+    /// Taken once it has ended.
+    running: Option<ExecId>,
+    terminal: bool,
+    monitor: Monitor,
 }
 
 impl RunningExec {
@@ -127,8 +134,18 @@ impl RunningExec {
     ///
     /// # Errors
     /// [`Error::Disconnected`]; how the exec ends is lost then.
-    pub async fn wait(self) -> Result<ExecExit, Error> {
-        self.exit.await.map_err(|_| Error::Disconnected { pid: self.monitor })
+    pub async fn wait(mut self) -> Result<ExecExit, Error> {
+        let ended = (&mut self.exit).await;
+        self.running = None;
+        ended.map_err(|_| Error::Disconnected { pid: self.monitor.pid })
+    }
+}
+
+impl Drop for RunningExec {
+    fn drop(&mut self) {
+        if let Some(exec_id) = self.running.take() {
+            self.monitor.abandon(exec_id, if self.terminal { HANG_UP } else { Duration::ZERO });
+        }
     }
 }
 
@@ -250,7 +267,7 @@ impl Monitor {
     /// started.
     pub async fn exec(&self, exec: Exec, stdio: Descriptors) -> Result<RunningExec, Error> {
         let (sender, exit) = oneshot::channel();
-        let (exec_id, id) = (exec.exec_id.clone(), exec.id.clone());
+        let (exec_id, id, terminal) = (exec.exec_id.clone(), exec.id.clone(), exec.terminal);
         match self.waiting.table().execs.entry(exec_id.clone()) {
             // The first one's waiter must not be lost to a second with the same name.
             Entry::Occupied(_) => {
@@ -263,9 +280,14 @@ impl Monitor {
         let reply = self.request(Request::Exec(exec), stdio, (Operation::Exec, id)).await;
         let exec_id = abandoned.exec_id.take();
         match reply {
-            Ok((Reply::ExecStarted { pid }, descriptors)) => {
-                Ok(RunningExec { pid, console: descriptors.terminal, exit, monitor: self.pid })
-            }
+            Ok((Reply::ExecStarted { pid }, descriptors)) => Ok(RunningExec {
+                pid,
+                console: descriptors.terminal,
+                exit,
+                running: exec_id,
+                terminal,
+                monitor: self.clone(),
+            }),
             other => {
                 if let Some(exec_id) = exec_id {
                     self.waiting.table().execs.remove(&exec_id);
@@ -280,7 +302,23 @@ impl Monitor {
     /// # Errors
     /// [`Error::Unknown`] if it has ended.
     pub async fn kill_exec(&self, id: &ContainerId, exec_id: &ExecId) -> Result<(), Error> {
-        self.simple(Request::KillExec { exec_id: exec_id.clone() }, (Operation::KillExec, id.clone())).await
+        let request = Request::KillExec { exec_id: exec_id.clone(), grace: Duration::ZERO };
+        self.simple(request, (Operation::KillExec, id.clone())).await
+    }
+
+    /// Ends an exec that nobody waits for any more. It may have ended by itself.
+    fn abandon(&self, exec_id: ExecId, grace: Duration) {
+        self.waiting.table().execs.remove(&exec_id);
+        let request = Request::KillExec { exec_id, grace };
+        let number = self.waiting.next_id.fetch_add(1, Ordering::Relaxed);
+        let sent = self.outgoing.try_send(request.encode(number, Descriptors::default()));
+        if let Err(mpsc::error::TrySendError::Full(frame)) = sent
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let outgoing = self.outgoing.clone();
+            // Where the connection ends instead, the monitor ends its execs by itself.
+            runtime.spawn(async move { outgoing.send(frame).await.ok() });
+        }
     }
 
     /// Copies a container's output to `stdout` and `stderr`, and `stdin` to the container, until an end is closed. The
@@ -364,11 +402,7 @@ struct Abandoned<'a> {
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if let Some(exec_id) = self.exec_id.take() {
-            self.monitor.waiting.table().execs.remove(&exec_id);
-            let number = self.monitor.waiting.next_id.fetch_add(1, Ordering::Relaxed);
-            let frame = Request::KillExec { exec_id }.encode(number, Descriptors::default());
-            // With a full queue the exec runs until its own timeout.
-            self.monitor.outgoing.try_send(frame).ok();
+            self.monitor.abandon(exec_id, Duration::ZERO);
         }
     }
 }

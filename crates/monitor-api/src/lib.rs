@@ -15,6 +15,7 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod exit_record;
+pub mod mark;
 pub mod message;
 pub mod wire;
 
@@ -25,7 +26,7 @@ pub use message::{
 pub use wire::{Descriptors, Frame, Malformed, Roles};
 
 /// The version of the protocol; both sides refuse any other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The name of the monitor's socket in its directory.
 pub const SOCKET: &str = "monitor.sock";

@@ -88,6 +88,10 @@ pub struct Adopt {
 /// Runs a process in a container: the runtime's `exec --detach`.
 ///
 /// Without a terminal the descriptors `stdin`, `stdout` and `stderr` become the process's (absent ones: `/dev/null`).
+///
+/// An exec belongs to the connection that asked for it: when that ends, so does the exec, after a grace if it has a
+/// terminal. So that its processes are found wherever they have gone, `process_json` should carry the limit of
+/// [`mark`](crate::mark).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exec {
     /// The container.
@@ -166,10 +170,12 @@ pub enum Request {
     },
     /// See [`Exec`].
     Exec(Exec),
-    /// Kills an exec and everything it started, now.
+    /// Kills an exec and everything it started, at the end of the grace.
     KillExec {
         /// The exec.
         exec_id: ExecId,
+        /// How long it gets to end by itself, for an exec whose terminal was hung up. Zero: it is killed now.
+        grace: Duration,
     },
     /// See [`Attach`].
     Attach(Attach),

@@ -18,7 +18,7 @@ use crate::connection::Requester;
 use crate::log::Log;
 use crate::oom::OomWatch;
 use crate::poll::Poll;
-use crate::streams::Streams;
+use crate::streams::{Sink, Streams};
 
 pub(crate) struct Container {
     pub(crate) serial: u32,
@@ -95,14 +95,16 @@ impl Container {
         ContainerSnapshot { id: self.setup.id.clone(), state, started_at: self.started_at }
     }
 
-    /// Writes out what is left of its output and takes every descriptor out of the event loop.
-    pub(crate) fn close(&mut self, poll: &Poll, buffer: &mut [u8]) {
-        self.streams.close(poll, &mut self.log, buffer);
+    /// Writes out what is left of its output and takes every descriptor out of the event loop, except those of
+    /// attachments that have not taken all of it yet, which come back.
+    pub(crate) fn close(&mut self, poll: &Poll, buffer: &mut [u8]) -> Vec<Sink> {
+        let behind = self.streams.close(poll, &mut self.log, buffer);
         if let Some(watch) = self.oom.take() {
             watch.close(poll);
         }
         if let Some(pidfd) = self.process().and_then(|process| process.pidfd.as_ref()) {
             poll.remove(pidfd);
         }
+        behind
     }
 }

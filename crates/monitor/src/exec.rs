@@ -1,15 +1,23 @@
 //! Running more processes in a container.
 //!
 //! The runtime's `exec --detach` leaves the process to us as a child, with the daemon's pipes as its streams; the monitor
-//! keeps no end of them, so an exec ends when its first process ends, whoever still holds a pipe. At its timeout, or when
-//! it is killed, everything it started goes with it.
+//! keeps no end of them, so an exec ends when its first process ends, whoever still holds a pipe. At its timeout, when it
+//! is killed, when its container ends and when the daemon that asked for it is gone, everything it started goes with it.
+//!
+//! ```text
+//!                                    ┌─ first process ended ──────────────▶ reported; others live on
+//! Pending ──runtime ended──▶ Execution ─ timeout, kill, container ended ──▶ tree killed, reported
+//!    │ kill, daemon gone          └─ terminal hung up ──▶ Execution(hung up) ─ grace over, or first process ended ─▶ tree killed
+//!    ▼
+//! runtime call and its tree killed
+//! ```
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ochre_monitor_api::{Descriptors, Exec, ExecExit, FailureKind, Notice, Reply};
+use ochre_monitor_api::{Descriptors, Exec, ExecExit, FailureKind, Notice, Reply, mark};
 use ochre_types::ExecId;
 
 use crate::connection::Requester;
@@ -19,28 +27,43 @@ use crate::operation::{Call, Operation, Task};
 use crate::process::{self, Tree};
 use crate::runtime::{CallStdio, socket_path};
 
+/// How long an exec with a terminal may live on when the daemon that held the terminal is gone.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The exit code of a process that SIGHUP has ended.
+const HUNG_UP: i32 = 129;
+
 /// An exec whose runtime call is under way.
 pub(crate) struct Pending {
-    id: ExecId,
+    pub(crate) id: ExecId,
     /// When its time is over; counted from the request.
     deadline: Option<Instant>,
     console: Option<std::os::fd::OwnedFd>,
+    /// Nobody wants it any more: the call is killed, and what it has started if it was quicker.
+    revoked: bool,
 }
 
 /// A running exec.
 pub(crate) struct Execution {
     id: ExecId,
     container: u32,
+    /// Whose exec it is.
+    connection: u32,
     pub(crate) pid: i32,
     /// The session its processes are in, if it is theirs alone.
     session: Option<i32>,
+    terminal: bool,
     pub(crate) deadline: Option<Instant>,
     fate: Fate,
 }
 
+/// Why an exec ends, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
+    /// By itself, or at its deadline.
     Free,
+    /// Nobody is at its terminal any more: it is killed at its deadline, and with its first process at the latest.
+    HungUp,
     Killed,
     TimedOut,
 }
@@ -92,7 +115,12 @@ impl Monitor {
                 (ends.stdout.as_ref().map(AsFd::as_fd), ends.stderr.as_ref().map(AsFd::as_fd));
             CallStdio { stdin, stdout, stderr }
         };
-        let task = Task::Exec(Box::new(Pending { id: exec.exec_id.clone(), deadline, console }));
+        let task = Task::Exec(Box::new(Pending {
+            id: exec.exec_id.clone(),
+            deadline,
+            console,
+            revoked: false,
+        }));
         self.call(Call {
             task,
             container: serial,
@@ -136,48 +164,96 @@ impl Monitor {
         let session = process::stat(pid).map(|stat| stat.session);
         let foreign = [init, Some(operation.pid), process::stat(process::own_pid()).map(|stat| stat.session)];
         let Task::Exec(pending) = operation.task else { return };
+        let connection = operation.requester.map_or(0, |requester| requester.connection);
         self.executions.push(Execution {
             id: pending.id,
             container: operation.container,
+            connection,
             pid,
             session: session.filter(|session| *session > 0 && !foreign.contains(&Some(*session))),
+            terminal: pending.console.is_some(),
             deadline: pending.deadline,
             fate: Fate::Free,
         });
-        if let Some(index) = self.strangers.iter().position(|(stranger, _)| *stranger == pid) {
-            let (_, code) = self.strangers.remove(index);
-            self.execution_ended(self.executions.len() - 1, code);
+        let index = self.executions.len() - 1;
+        if let Some(stranger) = self.strangers.iter().position(|(stranger, _)| *stranger == pid) {
+            let (_, code) = self.strangers.remove(stranger);
+            return self.execution_ended(index, code);
+        }
+        if pending.revoked {
+            self.end_execution(index, Fate::Killed);
         }
     }
 
-    pub(crate) fn kill_exec(&mut self, from: Requester, id: &ExecId) {
-        let now = Instant::now();
+    pub(crate) fn kill_exec(&mut self, from: Requester, id: &ExecId, grace: Duration) {
         let starting = self
             .operations
             .iter_mut()
             .find(|op| matches!(&op.task, Task::Exec(pending) if pending.id == *id));
         if let Some(operation) = starting {
-            // The next round of the loop kills the runtime call and all it has started.
-            operation.deadline = operation.deadline.map(|at| at.min(now)).or(Some(now));
+            operation.revoke();
             return self.conclude(from, Ok(()));
         }
         match self.executions.iter().position(|execution| execution.id == *id) {
             Some(index) => {
-                self.end_execution(index, Fate::Killed);
+                self.release(index, grace);
                 self.conclude(from, Ok(()));
             }
-            None => self.refuse(from, FailureKind::Unknown, "the monitor has no such exec"),
+            None => {
+                // Its first process was quicker, because its terminal was hung up, as a rule; others may be left.
+                Tree { root: None, session: None, mark: Some(mark::of(id)) }.kill(None);
+                self.refuse(from, FailureKind::Unknown, "the monitor has no such exec");
+            }
+        }
+    }
+
+    /// Kills an exec at once, or after the grace if its terminal was hung up.
+    fn release(&mut self, index: usize, grace: Duration) {
+        let execution = &mut self.executions[index];
+        if grace.is_zero() {
+            return self.end_execution(index, Fate::Killed);
+        }
+        if execution.fate == Fate::Free {
+            let until = Instant::now().checked_add(grace);
+            (execution.deadline, execution.fate) = (until, Fate::HungUp);
+        }
+    }
+
+    /// Ends the execs of a connection that has ended: nobody hears of them any more. Their pipes and terminals have gone
+    /// with the daemon, or go now.
+    pub(crate) fn abandon_execs(&mut self, connection: u32) {
+        let theirs = |op: &&mut Operation| op.requester.is_some_and(|from| from.connection == connection);
+        let is_exec = |op: &&mut Operation| matches!(op.task, Task::Exec(_));
+        self.operations.iter_mut().filter(theirs).filter(is_exec).for_each(Operation::revoke);
+        for index in 0..self.executions.len() {
+            if self.executions[index].connection == connection {
+                let grace = if self.executions[index].terminal { GRACE } else { Duration::ZERO };
+                self.release(index, grace);
+            }
+        }
+    }
+
+    /// Ends the execs of a container whose init has ended; a PID namespace of the container's own has ended them already.
+    pub(crate) fn end_execs_of(&mut self, container: u32) {
+        let theirs = |op: &&mut Operation| op.container == container && matches!(op.task, Task::Exec(_));
+        self.operations.iter_mut().filter(theirs).for_each(Operation::revoke);
+        for index in 0..self.executions.len() {
+            if self.executions[index].container == container {
+                self.end_execution(index, Fate::Killed);
+            }
         }
     }
 
     pub(crate) fn execution_expired(&mut self, index: usize) {
-        self.end_execution(index, Fate::TimedOut);
+        let fate =
+            if self.executions[index].fate == Fate::HungUp { Fate::Killed } else { Fate::TimedOut };
+        self.end_execution(index, fate);
     }
 
     fn end_execution(&mut self, index: usize, fate: Fate) {
         let execution = &mut self.executions[index];
         (execution.deadline, execution.fate) = (None, fate);
-        let tree = Tree { root: Some(execution.pid), session: execution.session };
+        let tree = execution.tree(Some(execution.pid));
         self.kill_tree(index, tree);
     }
 
@@ -192,14 +268,38 @@ impl Monitor {
 
     /// The first process of an exec has been reaped.
     pub(crate) fn execution_ended(&mut self, index: usize, code: i32) {
-        let fate = self.executions[index].fate;
+        let execution = &mut self.executions[index];
+        if execution.terminal && code == HUNG_UP && execution.fate == Fate::Free {
+            // The news that whoever held the terminal has gone is still on the way.
+            execution.fate = Fate::HungUp;
+        }
+        let fate = execution.fate;
         if fate != Fate::Free {
             // What was born between the last look and the kill. The leader's pid is free by now and must not be hit.
-            let session = self.executions[index].session;
-            self.kill_tree(index, Tree { root: None, session });
+            self.kill_tree(index, self.executions[index].tree(None));
         }
         let execution = self.executions.remove(index);
         let exit = ExecExit { code, timed_out: fate == Fate::TimedOut };
         self.notify(&Notice::ExecExited { exec_id: execution.id, exit });
+    }
+}
+
+impl Operation {
+    /// Makes the next round of the loop kill the call of an exec and all it has started.
+    fn revoke(&mut self) {
+        let now = Instant::now();
+        if let Task::Exec(pending) = &mut self.task
+            && !self.killed
+        {
+            pending.revoked = true;
+            self.deadline = self.deadline.map(|at| at.min(now)).or(Some(now));
+        }
+    }
+}
+
+impl Execution {
+    /// Its processes; the first one only while its pid is its own.
+    fn tree(&self, root: Option<i32>) -> Tree {
+        Tree { root, session: self.session, mark: Some(mark::of(&self.id)) }
     }
 }

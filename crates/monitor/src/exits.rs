@@ -68,6 +68,7 @@ impl Monitor {
         }
         let exit = Exit { code, finished_at, oom_killed: container.oom_killed };
         container.state = State::Exited { pid, exit };
+        self.end_execs_of(serial);
         if let Err(error) = self.record(serial, pid, &exit) {
             complain(&format_args!("cannot record an exit: {error}"));
         }

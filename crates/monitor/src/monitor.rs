@@ -21,6 +21,7 @@ use crate::container::Container;
 use crate::exec::Execution;
 use crate::operation::Operation;
 use crate::poll::{Poll, Source, Stream, source};
+use crate::streams::{self, Sink};
 
 /// Daemons at one time; there should be one, and one more while it restarts.
 const MAX_CONNECTIONS: usize = 64;
@@ -40,6 +41,8 @@ pub(crate) struct Monitor {
     pub(crate) containers: Vec<Container>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) executions: Vec<Execution>,
+    /// Attachments to containers that are gone, until they have taken the last output.
+    pub(crate) behind: Vec<Sink>,
     /// Children that were reaped before their runtime told their names, newest last.
     pub(crate) strangers: Vec<(i32, i32)>,
     pub(crate) hierarchies: Option<Hierarchies>,
@@ -97,6 +100,7 @@ impl Monitor {
             containers: Vec::new(),
             operations: Vec::new(),
             executions: Vec::new(),
+            behind: Vec::new(),
             strangers: Vec::new(),
             hierarchies: None,
             buffer: Buffer::new(),
@@ -171,6 +175,7 @@ impl Monitor {
 
     fn disconnect(&mut self, serial: u32) {
         self.connections.retain(|connection| connection.serial != serial);
+        self.abandon_execs(serial);
     }
 
     /// Answers a request; whoever asked may be gone.
@@ -202,7 +207,13 @@ impl Monitor {
     /// Tells every daemon.
     pub(crate) fn notify(&mut self, notice: &Notice) {
         let poll = &self.poll;
-        self.connections.retain_mut(|connection| connection.notify(notice, poll).is_ok());
+        let mut gone = Vec::new();
+        for connection in &mut self.connections {
+            if connection.notify(notice, poll).is_err() {
+                gone.push(connection.serial);
+            }
+        }
+        gone.into_iter().for_each(|serial| self.disconnect(serial));
     }
 
     pub(crate) fn container(&mut self, id: &ContainerId) -> Option<&mut Container> {
@@ -237,22 +248,23 @@ impl Monitor {
     }
 
     fn sink_ready(&mut self, sink: u32, flags: EventFlags) {
-        let Self { containers, poll, .. } = self;
+        let Self { containers, behind, poll, .. } = self;
         for container in containers {
             if container.streams.sink_ready(poll, sink, flags) {
                 return;
             }
         }
+        streams::sink_ready(behind, poll, sink, flags);
     }
 
     /// Lets go of a container and all its descriptors.
     pub(crate) fn forget(&mut self, serial: u32) {
-        let Self { containers, poll, buffer, .. } = self;
+        let Self { containers, behind, poll, buffer, .. } = self;
         containers.retain_mut(|container| {
             if container.serial != serial {
                 return true;
             }
-            container.close(poll, buffer);
+            behind.append(&mut container.close(poll, buffer));
             false
         });
     }

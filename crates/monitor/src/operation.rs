@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ochre_monitor_api::{Failure, FailureKind};
+use ochre_monitor_api::{Failure, FailureKind, mark};
 
 use crate::connection::Requester;
 use crate::exec::Pending;
@@ -77,7 +77,16 @@ pub(crate) struct Call<'a> {
 impl Operation {
     /// Kills what a failed runtime left running in its session, which nobody else can be in.
     pub(crate) fn kill_leftovers(&self) {
-        Tree { root: None, session: Some(self.pid) }.kill(None);
+        self.tree(None).kill(None);
+    }
+
+    /// What a runtime has started: every call leads a session of its own, and an exec's processes have their mark.
+    fn tree(&self, root: Option<i32>) -> Tree {
+        let mark = match &self.task {
+            Task::Exec(pending) => Some(mark::of(&pending.id)),
+            _ => None,
+        };
+        Tree { root, session: Some(self.pid), mark }
     }
 
     /// Why the runtime did not do what it was asked for.
@@ -206,8 +215,7 @@ impl Monitor {
         if !operation.killed {
             operation.killed = true;
             operation.deadline = Some(now + GRACE);
-            // Every runtime call leads a session of its own.
-            Tree { root: Some(operation.pid), session: Some(operation.pid) }.kill(None);
+            operation.tree(Some(operation.pid)).kill(None);
             return;
         }
         operation.deadline = None;

@@ -35,7 +35,7 @@ impl Monitor {
                 self.conclude_if_known(from, result);
             }
             Request::Exec(exec) => self.exec(from, exec, descriptors),
-            Request::KillExec { exec_id } => self.kill_exec(from, &exec_id),
+            Request::KillExec { exec_id, grace } => self.kill_exec(from, &exec_id, grace),
             Request::Attach(attach) => {
                 let serials = [self.serial(), self.serial(), self.serial()];
                 let Self { containers, poll, .. } = self;

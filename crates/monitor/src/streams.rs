@@ -1,8 +1,10 @@
 //! A container's standard streams: into the log and to whoever is attached, and from them to stdin.
 //!
-//! Everything is non-blocking. The log is written first; an attachment that does not read gets a bounded amount of
-//! patience and is then dropped, so that it can never slow the container. Typed bytes wait in one small buffer; while it
-//! is not empty nobody's input is read.
+//! Everything is non-blocking. The log is written first. Output that an attachment has not taken yet waits for it, up to
+//! 512 KiB of each stream beside the 64 KiB of its pipe; an attachment that is further behind is dropped whole, as if its
+//! stream had ended, so that it can never slow the container, its log or other attachments, nor miss something in the
+//! middle. What waits when the container ends is still delivered. Typed bytes wait in one small buffer; while it is not
+//! empty nobody's input is read.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,7 +18,7 @@ use crate::log::Log;
 use crate::poll::{Poll, Source, Stream};
 
 /// Output that may wait for one attachment. Allocated only while somebody is behind.
-const PATIENCE: usize = 1024 * 1024;
+const PATIENCE: usize = 512 * 1024;
 /// Reads per event, so that one busy container does not starve its neighbours.
 const ROUNDS: usize = 8;
 /// Reads when a stream is closed for good: more than a pipe or terminal holds.
@@ -49,7 +51,8 @@ struct Input {
     fd: OwnedFd,
 }
 
-struct Sink {
+/// An attachment's end for one output stream.
+pub(crate) struct Sink {
     serial: u32,
     stream: Stream,
     fd: OwnedFd,
@@ -179,15 +182,14 @@ impl Streams {
         self.read_output(poll, Stream::Stderr, log, buffer, LAST_ROUNDS);
     }
 
-    /// Reads all that is there and closes everything.
-    pub(crate) fn close(&mut self, poll: &Poll, log: &mut Log, buffer: &mut [u8]) {
+    /// Reads all that is there and closes everything but the attachments that have not taken all of it yet, which come
+    /// back.
+    pub(crate) fn close(&mut self, poll: &Poll, log: &mut Log, buffer: &mut [u8]) -> Vec<Sink> {
         self.drain(poll, log, buffer);
         self.end_output(poll, Stream::Stdout, log);
         self.end_output(poll, Stream::Stderr, log);
         self.end_stdin(poll);
-        for sink in self.sinks.drain(..) {
-            poll.remove(&sink.fd);
-        }
+        std::mem::take(&mut self.sinks)
     }
 
     /// Takes somebody's ends: `stdout` and `stderr` get copies of the output, `stdin` is read. A terminal has one output.
@@ -238,18 +240,7 @@ impl Streams {
 
     /// A sink can be written to, or its reader has gone. `false` if the sink is not one of this container's.
     pub(crate) fn sink_ready(&mut self, poll: &Poll, serial: u32, flags: EventFlags) -> bool {
-        let Some(index) = self.sinks.iter().position(|sink| sink.serial == serial) else { return false };
-        let sink = &mut self.sinks[index];
-        let mut keep = !flags.intersects(EventFlags::ERR | EventFlags::HUP) && sink.flush();
-        if keep && sink.pending.is_empty() {
-            sink.pending = Vec::new();
-            keep = !sink.ending && poll.modify(&sink.fd, Source::Sink(serial), EventFlags::empty()).is_ok();
-        }
-        if !keep {
-            poll.remove(&sink.fd);
-            self.sinks.remove(index);
-        }
-        true
+        sink_ready(&mut self.sinks, poll, serial, flags)
     }
 
     /// Somebody typed. `false` if the input is not one of this container's.
@@ -345,6 +336,22 @@ impl Streams {
         let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(rustix::termios::tcsetwinsize(master, size)?)
     }
+}
+
+/// One of the sinks can be written to, or its reader has gone. `false` if it is not one of these.
+pub(crate) fn sink_ready(sinks: &mut Vec<Sink>, poll: &Poll, serial: u32, flags: EventFlags) -> bool {
+    let Some(index) = sinks.iter().position(|sink| sink.serial == serial) else { return false };
+    let sink = &mut sinks[index];
+    let mut keep = !flags.intersects(EventFlags::ERR | EventFlags::HUP) && sink.flush();
+    if keep && sink.pending.is_empty() {
+        sink.pending = Vec::new();
+        keep = !sink.ending && poll.modify(&sink.fd, Source::Sink(serial), EventFlags::empty()).is_ok();
+    }
+    if !keep {
+        poll.remove(&sink.fd);
+        sinks.remove(index);
+    }
+    true
 }
 
 impl Sink {

@@ -79,12 +79,13 @@ impl Network {
             .plug(&request.sandbox, netns.as_fd(), &request.netns)
             .map_err(|source| Error::Native { sandbox, source })?;
         if shared.config.host_ports {
-            let devices = BTreeSet::from([shared.native.device().to_owned()]);
-            self.publish(request, Target { addresses: vec![plugged.target()], devices })?;
+            let v4 = plugged.addresses.iter().any(|(address, _)| address.is_ipv4());
+            let devices = v4.then(|| shared.native.device().to_owned()).into_iter().collect();
+            self.publish(request, Target { addresses: plugged.addresses.clone(), devices })?;
         }
         Ok(Attachment {
             network: native::NAME.to_owned(),
-            ips: vec![IpAddr::V4(plugged.address)],
+            ips: plugged.addresses.into_iter().map(|(address, _)| address).collect(),
             interface: DEVICE.to_owned(),
             mac: Some(plugged.mac),
             result: plugged.result,

@@ -32,16 +32,17 @@ impl Network {
     }
 
     fn check_native(&self, sandbox: &SandboxId, path: &Path, result: &Value) -> Result<(), Error> {
-        let addresses = result::summarize(result, DEVICE).addresses;
-        let Some(IpAddr::V4(address)) = addresses.first().map(|(address, _)| *address) else {
+        let summary = result::summarize(result, DEVICE);
+        let addresses: Vec<IpAddr> = summary.addresses.into_iter().map(|(address, _)| address).collect();
+        if addresses.is_empty() {
             return Err(Error::NotAttached { sandbox: sandbox.clone() });
-        };
+        }
         let netns = File::open(path).map_err(|source| Error::Namespace {
             sandbox: sandbox.clone(),
             path: path.to_owned(),
             source,
         })?;
-        let checked = self.shared.native.check(netns.as_fd(), path, address);
+        let checked = self.shared.native.check(netns.as_fd(), path, &addresses);
         checked.map_err(|source| Error::Native { sandbox: sandbox.clone(), source })
     }
 

@@ -12,7 +12,11 @@
 //! ```
 //!
 //! 127.0.0.1:port works because the pod's device gets `route_localnet=1`; the guard keeps that from opening the node's
-//! loopback to its neighbours (CVE-2020-8558) and is in place first.
+//! loopback to its neighbours (CVE-2020-8558) and is in place first. IPv6 has no such setting: an answer to `::1` is
+//! taken from the loopback device only, so `::1` is never translated (nor is it by CRI-O or the portmap plugin), and a
+//! mapping of `::1` alone is refused rather than made in vain.
+//!
+//! A port is refused when another pod has it, or when a process of the node listens on it (`listeners`).
 //!
 //! Who owns a port is written in `<state_dir>/host-ports/<pod>.json` before the kernel is told. The first change after
 //! a start, and any change that finds the table missing, replaces the whole table by what the records say.
@@ -20,6 +24,7 @@
 mod claims;
 mod conntrack;
 mod error;
+mod listeners;
 mod rules;
 
 use std::collections::BTreeSet;
@@ -37,12 +42,13 @@ use crate::sysctl;
 use claims::Claims;
 pub(crate) use claims::{Record, Target};
 pub use error::HostPortError;
-use rules::TABLE;
+pub(crate) use rules::TABLE;
 
 /// Every host port of this node's pods.
 #[derive(Debug)]
 pub(crate) struct HostPorts {
     dir: PathBuf,
+    table: String,
     state: Mutex<State>,
 }
 
@@ -55,7 +61,7 @@ struct State {
 
 impl HostPorts {
     /// Reads the records of an earlier life; the kernel is not touched.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, HostPortError> {
+    pub(crate) fn open(state_dir: &Path, table: String) -> Result<Self, HostPortError> {
         let dir = state_dir.join("host-ports");
         let failed = |source| HostPortError::Record { path: dir.clone(), source };
         state_dir::create(&dir).map_err(failed)?;
@@ -69,7 +75,7 @@ impl HostPorts {
                 Err(_) => std::fs::remove_file(&path).map_err(broken)?,
             }
         }
-        Ok(Self { dir, state: Mutex::new(State { claims, fresh: BTreeSet::new() }) })
+        Ok(Self { dir, table, state: Mutex::new(State { claims, fresh: BTreeSet::new() }) })
     }
 
     /// Makes the ports of a pod reachable. On failure nothing of the pod stays.
@@ -85,9 +91,10 @@ impl HostPorts {
         }
         let mut state = self.state.lock();
         state.claims.check(sandbox, &record)?;
+        listeners::check(&record)?;
         self.write(sandbox, &record)?;
         state.claims.insert(sandbox.clone(), record.clone());
-        let result = enter(&mut state, sandbox, &record);
+        let result = self.enter(&mut state, sandbox, &record);
         if result.is_err() {
             // The first failure is the one to report; what cannot be removed now is replaced with the whole table later.
             drop(self.release(&mut state, sandbox));
@@ -114,12 +121,12 @@ impl HostPorts {
     pub(crate) fn teardown(&self) -> Result<(), HostPortError> {
         let mut state = self.state.lock();
         state.fresh.clear();
-        remove_tables(TABLE)
+        remove_tables(&self.table)
     }
 
     fn release(&self, state: &mut State, sandbox: &SandboxId) -> Result<(), HostPortError> {
         let Some(record) = state.claims.remove(sandbox) else { return Ok(()) };
-        let kernel = leave(state, &record);
+        let kernel = self.leave(state, &record);
         let path = self.path(sandbox);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -140,10 +147,72 @@ impl HostPorts {
     fn path(&self, sandbox: &SandboxId) -> PathBuf {
         self.dir.join(format!("{sandbox}.json"))
     }
+
+    fn enter(&self, state: &mut State, sandbox: &SandboxId, record: &Record) -> Result<(), HostPortError> {
+        let mut socket = Socket::open(Protocol::Netfilter)?;
+        for family in record.families() {
+            let known = state.fresh.contains(&family) && table_exists(&mut socket, family, &self.table)?;
+            let mut transaction = Transaction::new(family, &self.table);
+            if known {
+                transaction.add_elements(&rules::elements(sandbox, record, family));
+            } else {
+                rules::skeleton(&mut transaction, family);
+                let mut all: Vec<Element> = state
+                    .claims
+                    .iter()
+                    .flat_map(|(id, record)| rules::elements(id, record, family))
+                    .collect();
+                all.sort_by_key(|element| element.set);
+                transaction.add_elements(&all);
+            }
+            transaction.commit(&mut socket)?;
+            state.fresh.insert(family);
+        }
+        for device in &record.devices {
+            sysctl::set(&format!("net/ipv4/conf/{device}/route_localnet"), "1")?;
+        }
+        conntrack::forget(&mut socket, record, conntrack::Which::Untranslated)?;
+        Ok(())
+    }
+
+    fn leave(&self, state: &mut State, record: &Record) -> Result<(), HostPortError> {
+        let mut socket = Socket::open(Protocol::Netfilter)?;
+        for family in record.families() {
+            if !table_exists(&mut socket, family, &self.table)? {
+                continue;
+            }
+            let own = rules::own_elements(record, family);
+            let mut result = self.delete(&mut socket, family, &own);
+            if matches!(&result, Err(error) if error.errno() == Some(libc::ENOENT)) {
+                // The table of an earlier life may lack entries of records whose daemon was killed in between.
+                result = own.chunks(1).try_for_each(|one| match self.delete(&mut socket, family, one) {
+                    Err(error) if error.errno() == Some(libc::ENOENT) => Ok(()),
+                    result => result,
+                });
+            }
+            if let Err(error) = result {
+                state.fresh.remove(&family);
+                return Err(error.into());
+            }
+        }
+        conntrack::forget(&mut socket, record, conntrack::Which::Towards)?;
+        Ok(())
+    }
+
+    fn delete(
+        &self,
+        socket: &mut Socket,
+        family: Family,
+        elements: &[Element],
+    ) -> Result<(), crate::NetlinkError> {
+        let mut transaction = Transaction::new(family, &self.table);
+        transaction.delete_elements(elements);
+        transaction.commit(socket)
+    }
 }
 
 /// Removes `table` of both families; fine when it is missing.
-pub(crate) fn remove_tables(table: &'static str) -> Result<(), HostPortError> {
+pub(crate) fn remove_tables(table: &str) -> Result<(), HostPortError> {
     let mut socket = Socket::open(Protocol::Netfilter)?;
     for family in [Family::V4, Family::V6] {
         if table_exists(&mut socket, family, table)? {
@@ -153,62 +222,4 @@ pub(crate) fn remove_tables(table: &'static str) -> Result<(), HostPortError> {
         }
     }
     Ok(())
-}
-
-fn enter(state: &mut State, sandbox: &SandboxId, record: &Record) -> Result<(), HostPortError> {
-    let mut socket = Socket::open(Protocol::Netfilter)?;
-    for family in record.families() {
-        let known = state.fresh.contains(&family) && exists(&mut socket, family)?;
-        let mut transaction = Transaction::new(family, TABLE);
-        if known {
-            transaction.add_elements(&rules::elements(sandbox, record, family));
-        } else {
-            rules::skeleton(&mut transaction, family);
-            let mut all: Vec<Element> =
-                state.claims.iter().flat_map(|(id, record)| rules::elements(id, record, family)).collect();
-            all.sort_by_key(|element| element.set);
-            transaction.add_elements(&all);
-        }
-        transaction.commit(&mut socket)?;
-        state.fresh.insert(family);
-    }
-    for device in &record.devices {
-        sysctl::set(&format!("net/ipv4/conf/{device}/route_localnet"), "1")?;
-    }
-    conntrack::forget(&mut socket, record, conntrack::Which::Untranslated)?;
-    Ok(())
-}
-
-fn leave(state: &mut State, record: &Record) -> Result<(), HostPortError> {
-    let mut socket = Socket::open(Protocol::Netfilter)?;
-    for family in record.families() {
-        if !exists(&mut socket, family)? {
-            continue;
-        }
-        let own = rules::own_elements(record, family);
-        let mut result = delete(&mut socket, family, &own);
-        if matches!(&result, Err(error) if error.errno() == Some(libc::ENOENT)) {
-            // The table of an earlier life may lack entries of records whose daemon was killed in between.
-            result = own.chunks(1).try_for_each(|one| match delete(&mut socket, family, one) {
-                Err(error) if error.errno() == Some(libc::ENOENT) => Ok(()),
-                result => result,
-            });
-        }
-        if let Err(error) = result {
-            state.fresh.remove(&family);
-            return Err(error.into());
-        }
-    }
-    conntrack::forget(&mut socket, record, conntrack::Which::Towards)?;
-    Ok(())
-}
-
-fn delete(socket: &mut Socket, family: Family, elements: &[Element]) -> Result<(), crate::NetlinkError> {
-    let mut transaction = Transaction::new(family, TABLE);
-    transaction.delete_elements(elements);
-    transaction.commit(socket)
-}
-
-fn exists(socket: &mut Socket, family: Family) -> Result<bool, HostPortError> {
-    Ok(table_exists(socket, family, TABLE)?)
 }

@@ -29,7 +29,7 @@ mod sysctl;
 mod watch;
 
 pub use cni::{CniError, ConfigFault, NetworkName, Verb};
-pub use config::{Config, InvalidSubnet, NativeConfig, Subnet, Timeouts};
+pub use config::{Config, InvalidSubnet, NativeConfig, Subnet, Subnets, Timeouts};
 pub use error::{Error, NotReady};
 pub use hostport::HostPortError;
 pub use native::{NativeError, raise_loopback};

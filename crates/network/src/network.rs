@@ -20,7 +20,7 @@ use crate::cni::conf::{Loaded, NetworkList, NetworkName, load_dir};
 use crate::cni::exec::Deadline;
 use crate::config::Config;
 use crate::error::{Error, NotReady, chain as words};
-use crate::hostport::HostPorts;
+use crate::hostport::{self, HostPorts};
 use crate::native::{self, Native};
 use crate::record::Records;
 use crate::state_dir;
@@ -78,7 +78,7 @@ impl Network {
             .map_err(|source| Error::State { path: config.state_dir.clone(), source })?;
         let shared = Shared {
             native: Native::open(config.native.clone(), &config.state_dir)?,
-            host_ports: HostPorts::open(&config.state_dir)?,
+            host_ports: HostPorts::open(&config.state_dir, config.native.table(hostport::TABLE))?,
             records: Records::open(&config.state_dir)?,
             selected: RwLock::new(Arc::new(Selection::nothing())),
             config,
@@ -131,7 +131,7 @@ impl Network {
             "builtIn": {
                 "enabled": config.native.enabled,
                 "bridge": config.native.bridge,
-                "subnet": config.native.subnet.to_string(),
+                "subnets": config.native.subnets.iter().map(|subnet| subnet.to_string()).collect::<Vec<_>>(),
             },
         })
     }

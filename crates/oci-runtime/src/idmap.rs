@@ -3,9 +3,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use ochre_sys::clone::{CloneOptions, Cloned, clone_process};
-use rustix::process::{Pid, Signal, WaitIdOptions};
-use rustix::thread::ThreadNameSpaceType;
+use ochre_sys::user_namespace::{IdRange, UserNamespace};
+use rustix::process::Pid;
 
 use crate::spec::IdMapping;
 
@@ -27,22 +26,21 @@ pub fn write(pid: Pid, uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<()>
 /// # Errors
 /// The error of making it.
 pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> io::Result<OwnedFd> {
-    let (keep, wait) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let options = CloneOptions { namespaces: Some(ThreadNameSpaceType::USER), ..CloneOptions::default() };
-    match clone_process(&options)? {
-        Cloned::Child => {
-            // Holds the namespace until the other end is closed, or the runtime is gone.
-            drop(wait);
-            let mut byte = [0];
-            drop(rustix::io::read(&keep, &mut byte).map_err(io::Error::from));
-            ochre_sys::exec::exit_now(0)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            let made = write(pid, uids, gids)
-                .and_then(|()| std::fs::File::open(format!("/proc/{}/ns/user", pid.as_raw_nonzero())));
-            rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)?;
-            rustix::process::waitid(rustix::process::WaitId::Pid(pid), WaitIdOptions::EXITED)?;
-            made.map(OwnedFd::from)
-        }
+    let ranges = |map: &[IdMapping]| -> Vec<IdRange> {
+        map.iter()
+            .map(|line| IdRange { inside: line.container_id, outside: line.host_id, count: line.size })
+            .collect()
+    };
+    UserNamespace::new(&ranges(uids), &ranges(gids), &[])?.open()
+}
+
+/// The id on the host of an id in a user namespace with these mappings; without mappings, the id itself.
+pub fn host_id(map: &[IdMapping], id: u32) -> Option<u32> {
+    if map.is_empty() {
+        return Some(id);
     }
+    map.iter().find_map(|line| {
+        let offset = id.checked_sub(line.container_id).filter(|offset| *offset < line.size)?;
+        line.host_id.checked_add(offset)
+    })
 }

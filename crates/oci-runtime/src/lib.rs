@@ -29,6 +29,7 @@ mod protect;
 pub mod rootfs;
 pub mod seccomp;
 pub mod spec;
+mod stdio;
 pub mod sysctl;
 mod verbs;
 

@@ -144,6 +144,9 @@ pub fn become_program(
         ochre_sys::exec::set_personality(domain).map_err(step("setting the personality"))?;
     }
     let sets = Sets::decide(process.capabilities.as_ref(), &mut warnings)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(
+        process.user.umask.unwrap_or(DEFAULT_UMASK) & 0o777,
+    ));
     if let Some(filter) = plan.filter.as_ref().filter(|_| !process.no_new_privileges) {
         load(filter)?;
     }
@@ -153,9 +156,6 @@ pub fn become_program(
     rustix::thread::set_keep_capabilities(false).map_err(step("no longer keeping capabilities"))?;
     enter_cwd(&process.cwd)?;
     sets.apply()?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(
-        process.user.umask.unwrap_or(DEFAULT_UMASK) & 0o777,
-    ));
     Ok((find(process)?, warnings))
 }
 

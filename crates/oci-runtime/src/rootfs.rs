@@ -70,6 +70,15 @@ pub enum RootfsError {
         #[source]
         source: io::Error,
     },
+    /// A volume whose owners cannot be mapped.
+    #[error("mapping the ids of the mount at {path}; its file system or the kernel may not be able to")]
+    IdMap {
+        /// The path inside.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A mount option that is not supported.
     #[error("mount option {option:?} of {path} is not supported")]
     Option {
@@ -115,6 +124,7 @@ impl RootfsError {
         match self {
             Self::Source { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Forbidden { .. } | Self::WrongNode { .. } => ErrorKind::Denied,
+            Self::IdMap { .. } => ErrorKind::FailedPrecondition,
             Self::Option { .. } | Self::DeviceType { .. } | Self::Propagation { .. } => {
                 ErrorKind::InvalidArgument
             }

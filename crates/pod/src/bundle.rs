@@ -1,5 +1,6 @@
 //! OCI bundles of a pod: the specification of a container or pause process, written where the runtime reads it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ochre_runtime::cgroup::container_cgroups_path;
@@ -7,11 +8,11 @@ use ochre_runtime::config::{ContainerConfig, ImageDefaults, NamespaceMode, Names
 use ochre_runtime::handler::Handler;
 use ochre_runtime::namespaces::PodNamespace;
 use ochre_runtime::spec::{
-    self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, HostDevices, NamespacePaths, PauseInput,
-    SandboxFiles,
+    self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, NamespacePaths, PauseInput,
+    SandboxFiles, VolumeDirectory,
 };
 use ochre_sys::atomic::{self, Durability};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
 
 use crate::container::Container;
 use crate::disk::make_private;
@@ -28,7 +29,7 @@ pub(crate) fn features(handler: &Handler) -> HandlerRules {
     HandlerRules {
         idmap: handler.features.idmap_mounts,
         rro: handler.features.recursive_read_only,
-        host_devices: HostDevices::All,
+        host_devices: handler.host_devices,
         min_memory: DEFAULT_MIN_MEMORY,
     }
 }
@@ -44,12 +45,13 @@ pub(crate) fn sandbox_files(engine: &Engine, sandbox: &Sandbox) -> SandboxFiles 
     }
 }
 
-/// Writes the bundle of a container whose root file system is mounted at `rootfs`.
+/// Writes the bundle of a container whose root file system is mounted at `rootfs`, the images of its volumes at
+/// `volumes`.
 pub(crate) fn container(
     engine: &Engine,
     container: &Container,
     image: &ImageDefaults,
-    rootfs: &Path,
+    (rootfs, volumes): (&Path, &BTreeMap<usize, VolumeDirectory>),
 ) -> Result<(Built, String), Error> {
     let sandbox = &container.sandbox;
     let bundle = engine.bundle(sandbox, &container.id);
@@ -59,6 +61,7 @@ pub(crate) fn container(
     let mut config = container.config.clone();
     config.security.namespaces = effective(&config.security.namespaces, &sandbox.config.namespaces);
     let namespaces = namespaces(engine, container, &config)?;
+    let handler = engine.node.handlers.get(&sandbox.handler)?;
     let built = spec::container(&ContainerInput {
         id: &container.id,
         sandbox_id: &sandbox.id,
@@ -70,8 +73,12 @@ pub(crate) fn container(
         namespaces: &namespaces,
         files: &sandbox_files(engine, sandbox),
         node: &engine.node.defaults,
-        features: features(engine.node.handlers.get(&sandbox.handler)?),
+        features: features(handler),
+        handler_seccomp: handler.seccomp.as_ref(),
         run_dir: &bundle,
+        volumes,
+        volume_dir: &engine.volume_dir(&container.id),
+        allowed_annotations: &handler.allowed_annotations,
     })?;
     write(&bundle, &built.spec)?;
     Ok((built, cgroups_path))
@@ -80,6 +87,11 @@ pub(crate) fn container(
 /// Writes the bundle of a pod's pause process.
 pub(crate) fn pause(engine: &Engine, sandbox: &Sandbox, bundle: &Path) -> Result<(), Error> {
     make_private(bundle)?;
+    write(bundle, &pause_spec(engine, sandbox)?)
+}
+
+/// The specification of a pod's pause process.
+pub(crate) fn pause_spec(engine: &Engine, sandbox: &Sandbox) -> Result<Spec, Error> {
     let id = crate::sandbox::run::pause_id(&sandbox.id);
     let (spec, warnings) = spec::pause(&PauseInput {
         id: &sandbox.id,
@@ -92,7 +104,7 @@ pub(crate) fn pause(engine: &Engine, sandbox: &Sandbox, bundle: &Path) -> Result
     for warning in warnings {
         tracing::debug!(pod = %sandbox.id, "{warning}");
     }
-    write(bundle, &spec)
+    Ok(spec)
 }
 
 /// Puts the pause program where every pause process finds it; called once at start.
@@ -111,17 +123,15 @@ pub(crate) fn install_pause(engine: &Engine) -> Result<(), Error> {
         .map_err(Error::io("placing the pause program at", place))
 }
 
-/// The `process` object of an exec, as the runtime reads it.
+/// The `process` object of an exec.
 pub(crate) fn exec_process(
     engine: &Engine,
     container: &Container,
     command: &[String],
     tty: bool,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Process, Error> {
     let spec = read(engine, container)?;
-    let process = spec::exec_process(&spec, command, tty)?;
-    let path = engine.bundle(&container.sandbox, &container.id).join(CONFIG);
-    serde_json::to_vec(&process).map_err(|error| Error::BadRecord { path, reason: error.to_string() })
+    Ok(spec::exec_process(&spec, command, tty)?)
 }
 
 /// The specification a container was made with.
@@ -147,7 +157,8 @@ fn effective(container: &NamespaceOptions, pod: &NamespaceOptions) -> NamespaceO
         pid: of(container.pid, pod.pid),
         ipc: of(container.ipc, pod.ipc),
         target_id: container.target_id.clone(),
-        user: container.user.clone().or_else(|| pod.user.clone()),
+        // Never the container's word: what it may say has been found equal (`id_map::check_container`).
+        user: pod.user.clone(),
     }
 }
 
@@ -158,7 +169,7 @@ fn pod_namespaces(sandbox: &Sandbox) -> NamespacePaths {
         ipc: path(PodNamespace::Ipc),
         uts: path(PodNamespace::Uts),
         pid: None,
-        user: None,
+        user: path(PodNamespace::User),
     }
 }
 

@@ -1,17 +1,23 @@
 //! A container as the rest of the engine sees it: what never changes, the published state, and the way to its driver.
 
+mod attach;
 pub(crate) mod create;
 pub(crate) mod driver;
+mod exec;
 mod exec_sync;
 mod exit;
 mod remove;
 mod reopen_log;
+mod session;
 mod start;
 pub(crate) mod state;
 mod stop;
 mod update;
+pub(crate) mod volumes;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +32,7 @@ use crate::sandbox::Sandbox;
 use crate::stats::Probe;
 use driver::{Command, Reply};
 pub use exec_sync::ExecOutput;
+pub use session::{Reader, Session, Size, Sizes, Writer};
 pub(crate) use remove::undo;
 pub(crate) use start::started_at;
 use state::Event;
@@ -52,6 +59,8 @@ pub struct Container {
     exit: watch::Sender<Option<(Exit, ExitReason)>>,
     /// How its creation ended; requests for the same container wait for it.
     outcome: watch::Sender<Option<Result<(), Shared>>>,
+    /// Whether SIGKILL was sent to it: nothing new is started in it from then on.
+    killing: AtomicBool,
     /// To the driver.
     commands: mpsc::Sender<Command>,
     /// Spare ends of its streams: while they are held, its output survives the monitor's death, and the next monitor
@@ -82,6 +91,8 @@ pub struct Made {
     pub groups: Vec<u32>,
     /// The runtime's cgroup path argument.
     pub cgroups_path: String,
+    /// Ids of the images and artifacts behind its volumes, by the volume's place in the request.
+    pub volumes: BTreeMap<usize, ImageId>,
 }
 
 /// What a new or restored container starts from.
@@ -117,6 +128,7 @@ impl Container {
             state: watch::Sender::new(seed.state),
             exit: watch::Sender::new(None),
             outcome: watch::Sender::new(outcome),
+            killing: AtomicBool::new(false),
             commands,
             spare: Mutex::new(None),
             probe: Probe::default(),
@@ -137,6 +149,10 @@ impl Container {
     /// The limits in force.
     pub fn resources(&self) -> Resources {
         self.resources.lock().clone()
+    }
+
+    fn killing(&self) -> bool {
+        self.killing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn visible(&self) -> bool {

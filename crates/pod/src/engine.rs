@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ochre_image::Images;
 use ochre_network::Network;
 use ochre_runtime::cgroup::{Cgroups, Driver};
 use ochre_runtime::handler::Handlers;
+use ochre_runtime::metrics::Groups;
 use ochre_runtime::spec::NodeDefaults;
 use ochre_storage::Store;
 use ochre_types::ContainerId;
@@ -14,8 +16,10 @@ use ochre_types::ContainerId;
 use crate::container::Container;
 use crate::disk::Records;
 use crate::error::Error;
+use crate::events::Hub;
 use crate::registry::Registry;
 use crate::sandbox::Sandbox;
+use crate::user_namespace::Support;
 
 /// Everything pods need from the layers below.
 pub struct Node {
@@ -37,6 +41,19 @@ pub struct Node {
     pub default_sysctls: Vec<(String, String)>,
     /// Directories and programs.
     pub paths: Paths,
+    /// What pods tell about themselves.
+    pub reports: Reports,
+}
+
+/// What pods tell about themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reports {
+    /// Whether there are events (`enable_pod_events`).
+    pub events: bool,
+    /// Which metrics there are (`included_pod_metrics`).
+    pub metrics: Groups,
+    /// How long a reading is told again (`collection_period`); zero reads on demand.
+    pub collection_period: Duration,
 }
 
 /// Directories and programs of the engine; all absolute.
@@ -61,7 +78,10 @@ pub(crate) struct Engine {
     pub(crate) node: Node,
     pub(crate) registry: Registry,
     pub(crate) records: Records,
+    pub(crate) events: Hub,
     pub(crate) boot_id: String,
+    /// Whether pods can have user namespaces.
+    pub(crate) user_namespaces: Support,
 }
 
 /// All pods of the node. Cheap to clone.
@@ -81,7 +101,17 @@ impl Pods {
         crate::disk::make_private(&node.paths.run_dir)?;
         let records = Records::open(&node.paths.state_dir)?;
         let boot_id = boot_id()?;
-        let engine = Arc::new(Engine { node, registry: Registry::default(), records, boot_id });
+        let events = Hub::new(node.reports.events);
+        let store = node.store.clone();
+        let user_namespaces = blocking("user namespaces", move || Ok(Support::probe(&store))).await?;
+        let engine = Arc::new(Engine {
+            node,
+            registry: Registry::default(),
+            records,
+            events,
+            boot_id,
+            user_namespaces,
+        });
         crate::bundle::install_pause(&engine)?;
         crate::restore::run(&engine).await?;
         Ok(Self { engine })
@@ -151,9 +181,14 @@ impl Pods {
     /// `info` of a verbose pod status, in CRI-O's form.
     pub fn sandbox_details(&self, sandbox: &Sandbox) -> serde_json::Value {
         let pid = sandbox.state().live().and_then(|live| live.pause_pid).unwrap_or(0);
+        let resources = sandbox.resources();
         serde_json::json!({
             "image": "",
             "pid": pid,
+            // Without a pause process nobody runs it; tools read the paths of the pod's namespaces from it all the same.
+            "runtimeSpec": crate::bundle::pause_spec(&self.engine, sandbox).ok(),
+            "overhead": resources.overhead,
+            "resources": resources.resources,
             "runtimeHandler": sandbox.handler,
             "networkNamespace": sandbox.network_namespace(),
         })
@@ -185,11 +220,14 @@ impl Engine {
         self.sandbox_dir(sandbox).join(id.as_str())
     }
 
+    /// What a container keeps on the disk beside its layer: directories and links for its volumes.
+    pub(crate) fn volume_dir(&self, id: &ContainerId) -> PathBuf {
+        self.node.paths.state_dir.join("volumes").join(id.as_str())
+    }
+
     /// The containers of a sandbox, also those being made.
     pub(crate) fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
-        let mut all = self.registry.containers();
-        all.retain(|container| container.sandbox.id == sandbox.id);
-        all
+        self.registry.containers_of(&sandbox.id)
     }
 }
 

@@ -117,6 +117,96 @@ pub enum Error {
         /// Its state.
         state: &'static str,
     },
+    /// The container's processes are being killed; a new one would only be killed as well.
+    #[error("container {id}: cannot start exec: container is being killed")]
+    BeingKilled {
+        /// The container.
+        id: ContainerId,
+    },
+    /// The client of an exec takes no more output.
+    #[error("the client has closed its end")]
+    ClientGone,
+    /// An attached client gets no more output, although the container runs.
+    #[error("container {id} has closed its output, or the client was too far behind it and was detached")]
+    Detached {
+        /// The container.
+        id: ContainerId,
+    },
+    /// Ports can be reached in a ready pod only.
+    #[error("pod {id} is {state}: only the ports of a ready pod can be reached")]
+    PortsClosed {
+        /// The pod.
+        id: SandboxId,
+        /// Its state.
+        state: &'static str,
+    },
+    /// Nobody answers at a pod's port.
+    #[error("connecting to port {port} at localhost of pod {id}")]
+    Forward {
+        /// The pod.
+        id: SandboxId,
+        /// The port.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A memory limit would be below what is in use.
+    #[error("container {id}: cannot decrease memory limit to {limit}: {used} bytes are in use")]
+    MemoryInUse {
+        /// The container.
+        id: ContainerId,
+        /// The limit as asked for, bytes.
+        limit: i64,
+        /// What is in use, bytes.
+        used: u64,
+    },
+    /// The container cannot be checkpointed on this node or now.
+    #[error("container {id} cannot be checkpointed: {reason}")]
+    NoCheckpoint {
+        /// The container.
+        id: ContainerId,
+        /// What is missing.
+        reason: String,
+    },
+    /// A checkpoint of the container is being made already.
+    #[error("a checkpoint of container {id} is being made already")]
+    CheckpointRuns {
+        /// The container.
+        id: ContainerId,
+    },
+    /// The OCI runtime or CRIU could not make a checkpoint.
+    #[error("checkpoint of container {id}: {verb} by {program} {outcome}: {text}")]
+    CheckpointFailed {
+        /// The container.
+        id: ContainerId,
+        /// What the runtime was asked.
+        verb: &'static str,
+        /// The runtime.
+        program: PathBuf,
+        /// How its run ended.
+        outcome: String,
+        /// Its words.
+        text: String,
+    },
+    /// The runtime ran over the deadline of a checkpoint and was killed.
+    #[error("checkpoint of container {id}: {verb} was not done after {seconds} s")]
+    CheckpointTimedOut {
+        /// The container.
+        id: ContainerId,
+        /// What the runtime was asked.
+        verb: &'static str,
+        /// The time it had.
+        seconds: u64,
+    },
+    /// What a container is to be made from is a checkpoint.
+    #[error(
+        "image {image} is a checkpoint: restoring is not supported, crio.runtime.enable_criu_support is for making \
+         checkpoints only"
+    )]
+    RestoreOff {
+        /// The image or archive as asked for.
+        image: String,
+    },
     /// The target of a shared PID namespace is not usable.
     #[error(
         "PID namespace target {target:?} of container {name} is not a running container of pod {sandbox}"
@@ -181,6 +271,26 @@ pub enum Error {
         /// Which object.
         object: String,
     },
+    /// A volume's image or artifact cannot be found or used.
+    #[error("mount {path:?} of image {image:?}: {source}")]
+    VolumeImage {
+        /// Path in the container.
+        path: String,
+        /// The image as asked for.
+        image: String,
+        /// Why.
+        source: ochre_image::Error,
+    },
+    /// A volume's image cannot be mounted.
+    #[error("mount {path:?} of image {image:?}: {source}")]
+    VolumeMount {
+        /// Path in the container.
+        path: String,
+        /// The image as asked for.
+        image: String,
+        /// Why.
+        source: ochre_storage::Error,
+    },
     /// The image service failed.
     #[error(transparent)]
     Image(#[from] ochre_image::Error),
@@ -204,6 +314,23 @@ pub enum Error {
     /// The specification cannot be made.
     #[error(transparent)]
     Spec(#[from] ochre_runtime::spec::Error),
+    /// The handler's runtime cannot do user namespaces.
+    #[error(
+        "runtime handler {handler} ({version}) cannot run pods with user namespaces: it has no id-mapped mounts \
+         (runc 1.2, crun 1.9 and the handler ochre have)"
+    )]
+    HandlerWithoutUserNamespaces {
+        /// The handler.
+        handler: String,
+        /// What its runtime calls itself.
+        version: String,
+    },
+    /// The node cannot do user namespaces.
+    #[error("this node cannot run pods with user namespaces: {reason}")]
+    NodeWithoutUserNamespaces {
+        /// What was missing when it was tried at start.
+        reason: String,
+    },
     /// The handler is unknown or unusable.
     #[error(transparent)]
     Handler(#[from] ochre_runtime::handler::HandlerError),
@@ -237,15 +364,28 @@ impl Error {
             Self::Ambiguous { .. } | Self::Missing { .. } | Self::Invalid { .. } | Self::BadTarget { .. } => {
                 ErrorKind::InvalidArgument
             }
-            Self::SandboxRefused { .. }
+            Self::HandlerWithoutUserNamespaces { .. }
+            | Self::NodeWithoutUserNamespaces { .. }
+            | Self::SandboxRefused { .. }
             | Self::SandboxNotReady { .. }
             | Self::ContainerRefused { .. }
-            | Self::ContainerNotRunning { .. } => ErrorKind::FailedPrecondition,
-            Self::Unkillable { .. } | Self::ExecTimedOut { .. } => ErrorKind::Timeout,
+            | Self::MemoryInUse { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::RestoreOff { .. }
+            | Self::ContainerNotRunning { .. }
+            | Self::BeingKilled { .. }
+            | Self::PortsClosed { .. } => ErrorKind::FailedPrecondition,
+            Self::ClientGone | Self::Detached { .. } | Self::Forward { .. } => ErrorKind::Unavailable,
+            Self::Unkillable { .. } | Self::ExecTimedOut { .. } | Self::CheckpointTimedOut { .. } => {
+                ErrorKind::Timeout
+            }
+            Self::CheckpointRuns { .. } => ErrorKind::Exhausted,
+            Self::CheckpointFailed { .. } => ErrorKind::Internal,
             Self::Io { source, .. } => io_kind(source),
             Self::BadRecord { .. } | Self::TeardownIncomplete { .. } => ErrorKind::Internal,
             Self::Interrupted { .. } | Self::NetworkNotReady { .. } => ErrorKind::Unavailable,
-            Self::Image(source) => source.kind(),
+            Self::VolumeImage { source, .. } | Self::Image(source) => source.kind(),
+            Self::VolumeMount { source, .. } => source.kind(),
             Self::Storage(source) => source.kind(),
             Self::Network { source, .. } => source.kind(),
             Self::Spec(source) => source.kind(),

@@ -102,6 +102,12 @@ impl Registry {
         self.maps.read().containers.values().cloned().collect()
     }
 
+    /// Every container of a sandbox, also those being made.
+    pub(crate) fn containers_of(&self, sandbox: &SandboxId) -> Vec<Arc<Container>> {
+        let maps = self.maps.read();
+        maps.containers.values().filter(|container| container.sandbox.id == *sandbox).cloned().collect()
+    }
+
     /// The sandbox with this id or unique id prefix.
     pub(crate) fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
         let maps = self.maps.read();

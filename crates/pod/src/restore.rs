@@ -64,6 +64,7 @@ async fn collect_garbage(engine: &Arc<Engine>, known: HashSet<ContainerId>) {
                 engine.node.store.delete_container(&stray.id)?;
             }
         }
+        container::volumes::sweep(&engine, &known);
         if let Err(error) = engine.node.network.collect_garbage(&live) {
             tracing::warn!("collecting addresses of pods that are gone: {error}");
         }
@@ -95,6 +96,9 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
         namespaces: record.namespaces,
         state: state.clone(),
     });
+    if let Some(resources) = record.updated {
+        sandbox.set_resources(resources);
+    }
     if let Claim::Taken(owner) =
         engine.registry.claim_sandbox(&sandbox.config.metadata, || Arc::clone(&sandbox))
     {
@@ -190,8 +194,10 @@ fn restore_container(
             gid: record.user.gid,
             groups: record.user.groups,
             cgroups_path: record.cgroups_path,
+            volumes: record.volumes.into_iter().map(|volume| (volume.place, volume.image)).collect(),
         }),
     });
+    container::volumes::restore(engine, &container);
     let claim =
         engine.registry.claim_container(&sandbox.id, &container.config.metadata, || Arc::clone(&container));
     if let Claim::Taken(owner) = claim {

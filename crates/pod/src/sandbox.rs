@@ -2,8 +2,10 @@
 
 pub(crate) mod driver;
 pub(crate) mod pause;
+mod port_forward;
 mod record;
 mod remove;
+pub(crate) mod resources;
 pub(crate) mod run;
 pub(crate) mod state;
 pub(crate) mod stop;
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Shared;
+pub use resources::PodResources;
 use driver::Command;
 pub use state::{Live, SandboxState};
 
@@ -43,6 +46,8 @@ pub struct Sandbox {
     outcome: watch::Sender<Option<Result<(), Shared>>>,
     /// To the driver.
     commands: mpsc::Sender<Command>,
+    /// What it may use, after updates.
+    resources: Mutex<PodResources>,
     /// The pod's monitor while it is connected. A std-like lock: held to clone or replace the handle only.
     pub(crate) monitor: Mutex<Option<Monitor>>,
     /// Held while a dead monitor is replaced, and while the last one is ended.
@@ -68,6 +73,10 @@ impl Sandbox {
     pub(crate) fn new(seed: Seed) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let outcome = if seed.state == SandboxState::Creating { None } else { Some(Ok(())) };
+        let resources = PodResources {
+            overhead: seed.config.overhead.clone(),
+            resources: seed.config.resources.clone(),
+        };
         let sandbox = Self {
             id: seed.id,
             config: seed.config,
@@ -78,6 +87,7 @@ impl Sandbox {
             state: watch::Sender::new(seed.state),
             outcome: watch::Sender::new(outcome),
             commands,
+            resources: Mutex::new(resources),
             monitor: Mutex::new(None),
             replacing: tokio::sync::Mutex::default(),
         };
@@ -87,6 +97,15 @@ impl Sandbox {
     /// Its state now.
     pub fn state(&self) -> SandboxState {
         self.state.borrow().clone()
+    }
+
+    /// What it may use, as the kubelet told it last.
+    pub fn resources(&self) -> PodResources {
+        self.resources.lock().clone()
+    }
+
+    pub(crate) fn set_resources(&self, resources: PodResources) {
+        *self.resources.lock() = resources;
     }
 
     /// Whether containers can be made in it (CRI `SANDBOX_READY`).

@@ -1,15 +1,21 @@
 //! What containers and pods use.
 //!
 //! A container's cgroup files are opened when it starts and read by descriptor; no directory is walked while a caller
-//! waits: the size of a writable layer is measured in the background and the last value is told with its time.
+//! waits: the size of a writable layer is measured in the background and the last value is told with its time. With
+//! `collection_period` a reading is told again until it is that old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use ochre_runtime::cgroup::OwnedGroup;
-use ochre_runtime::stats::{CgroupStats, InterfaceStats, StatsReader, network_stats};
+use ochre_runtime::cgroup::{OwnedGroup, parent_group};
+use ochre_runtime::metrics::{Details, DetailsReader};
+use ochre_runtime::stats::{
+    CgroupStats, GroupPressure, InterfaceStats, StatsReader, group_pressure, network_stats,
+};
 use ochre_types::Timestamp;
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::container::Container;
 use crate::engine::{Engine, Pods};
@@ -55,6 +61,8 @@ pub struct SandboxStats {
     pub containers: Vec<(Arc<Container>, ContainerStats)>,
     /// Its interfaces; none in the host's network.
     pub interfaces: Vec<InterfaceStats>,
+    /// Pressure of its control group; nothing on cgroup v1, and where pods share a parent.
+    pub pressure: GroupPressure,
 }
 
 /// Open cgroup files of a running container, and the last samples.
@@ -69,6 +77,17 @@ pub(crate) struct Probe {
 struct Open {
     reader: StatsReader,
     cpu: CpuWindow,
+    last: Option<Sample>,
+    /// Opened when metrics are asked for the first time.
+    details: Option<DetailsReader>,
+}
+
+/// One reading of a container's cgroup.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) cgroup: CgroupStats,
+    nano_cores: Option<u64>,
 }
 
 /// CPU use over a while: the sample that the while begins with, and the use over the while before.
@@ -102,7 +121,10 @@ impl Probe {
             StatsReader::open(&engine.node.cgroups, group.path()).map_err(|e| e.to_string())
         });
         match reader {
-            Ok(reader) => *self.open.lock() = Some(Open { reader, cpu: CpuWindow::default() }),
+            Ok(reader) => {
+                let open = Open { reader, cpu: CpuWindow::default(), last: None, details: None };
+                *self.open.lock() = Some(open);
+            }
             Err(error) => tracing::warn!(container = %container.id, "no statistics: {error}"),
         }
     }
@@ -112,13 +134,43 @@ impl Probe {
         *self.open.lock() = None;
     }
 
-    fn sample(&self) -> Option<(Timestamp, CgroupStats, Option<u64>)> {
+    /// A reading, or the last one while it is younger than `period`.
+    pub(crate) fn sample(&self, period: Duration) -> Option<Sample> {
+        self.open.lock().as_mut()?.sample(period)
+    }
+
+    /// Details of the cgroup that only metrics tell.
+    pub(crate) fn details(&self, engine: &Engine, container: &Container) -> Option<Details> {
         let mut open = self.open.lock();
         let open = open.as_mut()?;
-        let cgroup = open.reader.read().ok()?;
+        if open.details.is_none() {
+            let parent = &container.sandbox.config.cgroup_parent;
+            let group = OwnedGroup::of_container(engine.node.driver, parent, &container.id).ok()?;
+            open.details = DetailsReader::open(&engine.node.cgroups, group.path()).ok();
+        }
+        Some(open.details.as_ref()?.read())
+    }
+
+    /// What the writable layer took when it was measured last.
+    pub(crate) fn layer(&self) -> Option<LayerUsage> {
+        *self.layer.lock()
+    }
+}
+
+impl Open {
+    fn sample(&mut self, period: Duration) -> Option<Sample> {
+        if let Some(last) = &self.last
+            && u64::try_from(Timestamp::now().nanos().saturating_sub(last.timestamp.nanos()))
+                .is_ok_and(|age| u128::from(age) < period.as_nanos())
+        {
+            return Some(last.clone());
+        }
+        let cgroup = self.reader.read().ok()?;
         let timestamp = Timestamp::now();
-        let nano_cores = open.cpu.take((timestamp.nanos(), cgroup.cpu.usage_ns));
-        Some((timestamp, cgroup, nano_cores))
+        let nano_cores = self.cpu.take((timestamp.nanos(), cgroup.cpu.usage_ns));
+        let sample = Sample { timestamp, cgroup, nano_cores };
+        self.last = (!period.is_zero()).then(|| sample.clone());
+        Some(sample)
     }
 }
 
@@ -157,43 +209,82 @@ impl Pods {
     pub async fn sandbox_stats(&self, sandbox: &Arc<Sandbox>) -> Result<SandboxStats, Error> {
         let containers = self.engine.containers_of(sandbox);
         let containers = self.read_stats(containers).await;
-        let sandbox = Arc::clone(sandbox);
-        let interfaces = crate::engine::blocking("statistics", move || {
-            // A pod that is being stopped has no network to read any more.
-            Ok(sandbox.network_namespace().and_then(|netns| network_stats(netns).ok()).unwrap_or_default())
+        let (engine, sandbox) = (Arc::clone(&self.engine), Arc::clone(sandbox));
+        let (interfaces, pressure) = crate::engine::blocking("statistics", move || {
+            Ok((interfaces_of(&sandbox), pressure_of(&engine, &sandbox)))
         })
         .await?;
-        Ok(SandboxStats { timestamp: Timestamp::now(), containers, interfaces })
+        Ok(SandboxStats { timestamp: Timestamp::now(), containers, interfaces, pressure })
     }
+}
+
+/// Counters of the pod's own interfaces, never the node's.
+pub(crate) fn interfaces_of(sandbox: &Sandbox) -> Vec<InterfaceStats> {
+    // A pod that is being stopped has no network to read any more.
+    sandbox.network_namespace().and_then(|netns| network_stats(netns).ok()).unwrap_or_default()
+}
+
+/// The pressure of the pod's own group. Only a parent that is named after the pod is its own: the kubelet's are.
+fn pressure_of(engine: &Engine, sandbox: &Sandbox) -> GroupPressure {
+    let (parent, uid) = (&sandbox.config.cgroup_parent, &sandbox.config.metadata.uid);
+    if !named_after(parent, uid) {
+        return GroupPressure::default();
+    }
+    match parent_group(engine.node.driver, parent) {
+        Ok(group) => group_pressure(&engine.node.cgroups, &group),
+        Err(_) => GroupPressure::default(),
+    }
+}
+
+/// `/kubepods/burstable/pod<uid>`, or `kubepods-burstable-pod<uid with underscores>.slice`.
+fn named_after(parent: &str, uid: &str) -> bool {
+    let name = parent.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let name = name.strip_suffix(".slice").unwrap_or(name);
+    !uid.is_empty() && (name.ends_with(uid) || name.ends_with(&uid.replace('-', "_")))
 }
 
 fn stats_of(engine: &Arc<Engine>, container: &Arc<Container>) -> Option<ContainerStats> {
-    let (timestamp, cgroup, nano_cores) = container.probe.sample()?;
-    measure_if_old(engine, container, timestamp);
-    let layer = *container.probe.layer.lock();
-    Some(ContainerStats { timestamp, cgroup, nano_cores, layer })
+    let Sample { timestamp, cgroup, nano_cores } = container.probe.sample(engine.node.reports.collection_period)?;
+    drop(measure_if_old(engine, container));
+    Some(ContainerStats { timestamp, cgroup, nano_cores, layer: container.probe.layer() })
 }
 
 /// Starts a measurement of the writable layer when the last one is old and none runs.
-pub(crate) fn measure_if_old(engine: &Arc<Engine>, container: &Arc<Container>, now: Timestamp) {
-    let known = container.probe.layer.lock().map_or(i64::MIN, |layer| layer.timestamp.nanos());
-    if now.nanos().saturating_sub(known) < LAYER_AGE || container.probe.measuring.swap(true, Ordering::AcqRel)
+pub(crate) fn measure_if_old(engine: &Arc<Engine>, container: &Arc<Container>) -> Option<JoinHandle<()>> {
+    let known = container.probe.layer().map_or(i64::MIN, |layer| layer.timestamp.nanos());
+    if Timestamp::now().nanos().saturating_sub(known) < LAYER_AGE
+        || container.probe.measuring.swap(true, Ordering::AcqRel)
     {
-        return;
+        return None;
     }
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-    tokio::task::spawn_blocking(move || {
+    Some(tokio::task::spawn_blocking(move || {
         if let Ok(usage) = engine.node.store.container_usage(&container.id) {
             *container.probe.layer.lock() =
                 Some(LayerUsage { timestamp: Timestamp::now(), bytes: usage.bytes, inodes: usage.inodes });
         }
         container.probe.measuring.store(false, Ordering::Release);
-    });
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_parent_named_after_the_pod_is_its_own() {
+        for (parent, own) in [
+            ("/kubepods/burstable/poda-b-c", true),
+            ("kubepods-burstable-poda_b_c.slice", true),
+            ("/kubepods.slice/kubepods-poda_b_c.slice", true),
+            ("/kubepods/burstable", false),
+            ("", false),
+            ("/poda-b-c/x", false),
+        ] {
+            assert_eq!(named_after(parent, "a-b-c"), own, "{parent}");
+        }
+        assert!(!named_after("/kubepods/pod", ""));
+    }
 
     #[test]
     fn a_rate_needs_time_to_pass_and_a_counter_that_grows() {

@@ -225,8 +225,8 @@ pub struct Mount {
     pub container_path: String,
     /// Absolute path on the node; empty with `image`.
     pub host_path: String,
-    /// An image to mount read-only instead of a host path.
-    pub image: Option<String>,
+    /// An image or artifact to mount read-only instead of a host path.
+    pub image: Option<VolumeImage>,
     /// Path inside that image.
     pub image_sub_path: String,
     /// Read-only.
@@ -241,6 +241,18 @@ pub struct Mount {
     pub uid_mappings: Vec<IdMapping>,
     /// Group id mappings of this mount.
     pub gid_mappings: Vec<IdMapping>,
+    /// Further options of the bind mount, such as `noexec`.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// The image behind a volume (CRI `ImageSpec`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeImage {
+    /// The reference or id to mount.
+    pub reference: String,
+    /// What the user wrote, for the status.
+    pub user_specified: String,
 }
 
 /// A device of the node in a container (CRI `Device`).

@@ -146,6 +146,22 @@ pub fn copy_hosts(directory: &Path, host: &Path) -> Result<PathBuf, Error> {
     write(directory, "hosts", &host_file(host)?)
 }
 
+/// Gives the files of a pod with a user namespace, and its `/dev/shm`, to the pod's root, who owns them in every other
+/// pod as well. What is not there is left out.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn give_to(directory: &Path, (uid, gid): (u32, u32)) -> Result<(), Error> {
+    for name in ["resolv.conf", "hostname", "hosts", "shm"] {
+        let path = directory.join(name);
+        match std::os::unix::fs::lchown(&path, Some(uid), Some(gid)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result.map_err(|source| Error::Io { action: "change the owner of", path, source })?,
+        }
+    }
+    Ok(())
+}
+
 /// Reads a size of `/dev/shm` as an annotation gives it: bytes, or with a suffix such as `64Mi`, `1G`, `512k`.
 ///
 /// # Errors

@@ -18,6 +18,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::spec::seccomp::SeccompProfile;
+use crate::spec::{DEFAULT_ALLOWED_ANNOTATIONS, HostDevices};
+
 pub use error::HandlerError;
 pub use features::HandlerFeatures;
 
@@ -61,6 +64,13 @@ pub struct HandlerConfig {
     pub root: Option<PathBuf>,
     /// `runtime_type`.
     pub kind: HandlerType,
+    /// `seccomp_profile`: replaces the node's runtime default for this handler's containers.
+    pub seccomp_profile: Option<PathBuf>,
+    /// `privileged_without_host_devices`.
+    pub host_devices: HostDevices,
+    /// `allowed_annotations`: what pods may ask for by annotation. Without a table the default handler acts on
+    /// [`DEFAULT_ALLOWED_ANNOTATIONS`], another one on none.
+    pub allowed_annotations: Option<Vec<String>>,
 }
 
 /// A usable handler.
@@ -74,6 +84,12 @@ pub struct Handler {
     pub root: PathBuf,
     /// What it can do.
     pub features: HandlerFeatures,
+    /// Its own runtime default seccomp profile.
+    pub seccomp: Option<SeccompProfile>,
+    /// Which host devices its privileged containers get.
+    pub host_devices: HostDevices,
+    /// Annotations it acts on.
+    pub allowed_annotations: Vec<String>,
 }
 
 /// What the table of handlers is made from.
@@ -89,6 +105,12 @@ pub struct HandlerSources<'a> {
     pub search_path: &'a OsStr,
 }
 
+impl<'a> HandlerSources<'a> {
+    fn default_name(&self) -> &'a str {
+        self.default.filter(|name| !name.is_empty()).unwrap_or(BUILT_IN)
+    }
+}
+
 /// All usable handlers.
 #[derive(Debug, Clone)]
 pub struct Handlers {
@@ -102,7 +124,7 @@ impl Handlers {
     /// # Errors
     /// [`HandlerError::Unknown`] when the default names no handler, [`HandlerError::Default`] when it does not work.
     pub fn probe(sources: HandlerSources<'_>) -> Result<(Self, Vec<HandlerError>), HandlerError> {
-        let default_name = sources.default.filter(|name| !name.is_empty()).unwrap_or(BUILT_IN);
+        let default_name = sources.default_name();
         let wanted = wanted(&sources);
         let results: Vec<(&String, Result<Handler, HandlerError>)> = std::thread::scope(|scope| {
             let running: Vec<_> = wanted
@@ -174,6 +196,10 @@ fn wanted(sources: &HandlerSources<'_>) -> BTreeMap<String, HandlerConfig> {
             let config = HandlerConfig { root: Some(root.into()), ..HandlerConfig::default() };
             wanted.insert(name.to_owned(), config);
         }
+    }
+    if let Some(default) = wanted.get_mut(sources.default_name()) {
+        let usual = || DEFAULT_ALLOWED_ANNOTATIONS.map(str::to_owned).to_vec();
+        default.allowed_annotations.get_or_insert_with(usual);
     }
     wanted
 }

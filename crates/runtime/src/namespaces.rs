@@ -1,16 +1,19 @@
-//! The namespaces that containers of a pod share: network, IPC and UTS, pinned to files.
+//! The namespaces that containers of a pod share: user, network, IPC and UTS, pinned to files.
 //!
 //! ```text
 //! <namespaces_dir>/netns/<uuid>     the layout CRI-O and `ip netns` use; <uuid> is the front of the pod's id
 //! <namespaces_dir>/ipcns/<uuid>
 //! <namespaces_dir>/utsns/<uuid>
+//! <namespaces_dir>/userns/<uuid>    only for a pod with a user namespace; the others then belong to it
 //!
 //! plan ──(ledger)──> create: unshare ── sysctls ── host name ── pin ──> … ──> remove
+//!                    └─ with a user namespace: a child born in all of them, which ends when they are pinned
 //! ```
 //!
 //! Sysctls and the host name are set while the namespaces are made, before anything can run in them. A namespace that
 //! the pod shares with the node is not in the plan, and nothing of it is changed.
 
+pub mod id_map;
 mod sysctl;
 
 use std::io;
@@ -18,8 +21,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ochre_sys::namespace::{self, Kind};
+use ochre_sys::user_namespace::UserNamespace as NewUserNamespace;
 use ochre_types::{ErrorKind, SandboxId};
+use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
+
+use crate::config::UserNamespace;
+use id_map::IdMapError;
 
 pub use sysctl::{Sysctl, SysctlError, merge_sysctls};
 
@@ -62,6 +70,16 @@ pub enum NamespaceError {
     /// A sysctl was refused, by us or by the kernel.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    /// Id mappings that cannot be used.
+    #[error(transparent)]
+    IdMap(#[from] IdMapError),
+    /// The kernel makes no user namespace, or not with these mappings.
+    #[error("cannot create the user namespace")]
+    User {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The namespaces could not be made or pinned.
     #[error("cannot create the namespaces {kinds}")]
     Pin {
@@ -88,7 +106,10 @@ impl NamespaceError {
         match self {
             Self::InvalidHostname { .. } | Self::HostnameOfNode { .. } => ErrorKind::InvalidArgument,
             Self::Sysctl(source) => source.kind(),
-            Self::Pin { source, .. } if is_exhausted(source) => ErrorKind::Exhausted,
+            Self::IdMap(source) => source.kind(),
+            Self::Pin { source, .. } | Self::User { source } if is_exhausted(source) => ErrorKind::Exhausted,
+            // Forbidden on this node, or a kernel without them.
+            Self::User { .. } => ErrorKind::FailedPrecondition,
             Self::Directory { .. } | Self::SetHostname { .. } | Self::Pin { .. } | Self::Unpin { .. } => {
                 ErrorKind::Internal
             }
@@ -113,14 +134,18 @@ pub enum PodNamespace {
     Ipc,
     /// Host name.
     Uts,
+    /// User and group ids; the others of the pod belong to it.
+    User,
 }
 
 impl PodNamespace {
-    const fn kind(self) -> Kind {
+    /// For a thread, which cannot have a user namespace of its own.
+    const fn kind(self) -> Option<Kind> {
         match self {
-            Self::Net => Kind::Net,
-            Self::Ipc => Kind::Ipc,
-            Self::Uts => Kind::Uts,
+            Self::Net => Some(Kind::Net),
+            Self::Ipc => Some(Kind::Ipc),
+            Self::Uts => Some(Kind::Uts),
+            Self::User => None,
         }
     }
 
@@ -129,6 +154,7 @@ impl PodNamespace {
             Self::Net => "netns",
             Self::Ipc => "ipcns",
             Self::Uts => "utsns",
+            Self::User => "userns",
         }
     }
 }
@@ -140,6 +166,8 @@ pub struct NamespaceSettings {
     pub sysctls: Vec<Sysctl>,
     /// Host name; needs a UTS namespace of the pod's own.
     pub hostname: Option<String>,
+    /// Mappings of the pod's user namespace; needs one in the plan.
+    pub user: Option<UserNamespace>,
 }
 
 /// The pinned namespaces of a pod. Serializable, for the ledger.
@@ -184,22 +212,21 @@ impl PodNamespaces {
                 .map_err(|source| NamespaceError::Directory { path: directory.to_path_buf(), source })?;
         }
         let targets: Vec<(Kind, &Path)> =
-            self.pins.iter().map(|(of, path)| (of.kind(), path.as_path())).collect();
+            self.pins.iter().filter_map(|(of, path)| Some((of.kind()?, path.as_path()))).collect();
+        let failed = |source| {
+            let kinds: Vec<&str> = targets.iter().map(|(kind, _)| kind.name()).collect();
+            NamespaceError::Pin { kinds: kinds.join(", "), source }
+        };
+        if let (Some(path), Some(user)) = (self.path(PodNamespace::User), &settings.user) {
+            let made = make_owned(user, &targets, settings, &failed)?;
+            return made.pin(path, &targets).map_err(failed);
+        }
         let mut refused = None;
-        let pinned = namespace::pin(&targets, || match prepare(settings) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                refused = Some(error);
-                Err(io::ErrorKind::Other.into())
-            }
-        });
+        let pinned = namespace::pin(&targets, || stopping_at(&mut refused, || prepare(settings)));
         match (pinned, refused) {
             (Ok(()), _) => Ok(()),
             (Err(_), Some(error)) => Err(error),
-            (Err(source), None) => {
-                let kinds: Vec<&str> = targets.iter().map(|(kind, _)| kind.name()).collect();
-                Err(NamespaceError::Pin { kinds: kinds.join(", "), source })
-            }
+            (Err(source), None) => Err(failed(source)),
         }
     }
 
@@ -220,6 +247,9 @@ impl PodNamespaces {
     }
 
     fn check(&self, settings: &NamespaceSettings) -> Result<(), NamespaceError> {
+        if settings.user.is_some() != self.path(PodNamespace::User).is_some() {
+            return Err(IdMapError::WithoutNamespace.into());
+        }
         for sysctl in &settings.sysctls {
             if self.path(sysctl.namespace()).is_none() {
                 return Err(SysctlError::OfNode { key: sysctl.key().to_owned() }.into());
@@ -241,16 +271,70 @@ impl PodNamespaces {
     }
 }
 
-/// Runs inside the new namespaces.
+/// The pod's user namespace and those that belong to it, set up.
+fn make_owned(
+    user: &UserNamespace,
+    targets: &[(Kind, &Path)],
+    settings: &NamespaceSettings,
+    failed: &dyn Fn(io::Error) -> NamespaceError,
+) -> Result<NewUserNamespace, NamespaceError> {
+    let kinds: Vec<Kind> = targets.iter().map(|(kind, _)| *kind).collect();
+    let made = NewUserNamespace::new(&id_map::ranges(&user.uids), &id_map::ranges(&user.gids), &kinds)
+        .map_err(|source| NamespaceError::User { source })?;
+    let mut refused = None;
+    let visited = made.visit(&kinds, || {
+        stopping_at(&mut refused, || match prepare(settings) {
+            // From Linux 6.9 on, parameters of an IPC namespace obey its owner's root alone, and not the node's.
+            Err(NamespaceError::Sysctl(SysctlError::Write { source, .. }))
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                become_root_of(user)?;
+                Ok(sysctl::write_all(&settings.sysctls, PodNamespace::Ipc)?)
+            }
+            prepared => prepared,
+        })
+    });
+    match (visited, refused) {
+        (Ok(()), _) => Ok(made),
+        (Err(_), Some(error)) => Err(error),
+        (Err(source), None) => Err(failed(source)),
+    }
+}
+
+/// Gives the calling thread, which ends soon, the ids of the pod's root.
+fn become_root_of(user: &UserNamespace) -> Result<(), NamespaceError> {
+    let failed = |errno: rustix::io::Errno| NamespaceError::User { source: errno.into() };
+    let (uid, gid) = (id_map::host_id(&user.uids, 0), id_map::host_id(&user.gids, 0));
+    if let Some(gid) = gid.map(Gid::from_raw) {
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+    }
+    if let Some(uid) = uid.map(Uid::from_raw) {
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Keeps an error of ours where the caller of system calls only knows theirs.
+fn stopping_at(
+    refused: &mut Option<NamespaceError>,
+    work: impl FnOnce() -> Result<(), NamespaceError>,
+) -> io::Result<()> {
+    work().map_err(|error| {
+        *refused = Some(error);
+        io::ErrorKind::Other.into()
+    })
+}
+
+/// Runs inside the new namespaces. The parameters of the IPC namespace come last, see [`make_owned`].
 fn prepare(settings: &NamespaceSettings) -> Result<(), NamespaceError> {
-    sysctl::write_all(&settings.sysctls)?;
     if let Some(hostname) = &settings.hostname {
         rustix::system::sethostname(hostname.as_bytes()).map_err(|errno| NamespaceError::SetHostname {
             hostname: hostname.clone(),
             source: errno.into(),
         })?;
     }
-    Ok(())
+    sysctl::write_all(&settings.sysctls, PodNamespace::Net)?;
+    Ok(sysctl::write_all(&settings.sysctls, PodNamespace::Ipc)?)
 }
 
 /// The first 128 bits of a pod's id, written as tools around `/run/netns` expect a name: the id is random as a whole,

@@ -15,16 +15,19 @@
 //!
 //! The specification declares the lowest `ociVersion` that its fields need, since runtimes of distributions are old.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ochre_sys::rooted::Root as RootDirectory;
 use ochre_types::{ContainerId, SandboxId};
 use oci_spec::runtime::{Linux, Process, Root, Spec, User};
 
+use crate::cdi;
 use crate::clamp::Warning;
 use crate::config::{ContainerConfig, ImageDefaults, NamespaceMode, SandboxConfig};
 use crate::user::{self, EffectiveUser};
 
+mod allowed;
 mod annotations;
 pub mod capabilities;
 mod devices;
@@ -39,11 +42,12 @@ mod rootfs;
 pub mod seccomp;
 pub mod security;
 
+pub use allowed::DEFAULT_ALLOWED_ANNOTATIONS;
 pub use error::Error;
 pub use namespaces::NamespacePaths;
 pub use node::{
-    CgroupFacts, DEFAULT_MIN_MEMORY, HandlerRules, HostDevices, NodeDefaults, SecurityDefaults, SourceRules,
-    Ulimit, apparmor_profiles,
+    CgroupFacts, DEFAULT_MIN_MEMORY, DeviceOwnership, DeviceRules, HandlerRules, HostDevices, ImageVolumes,
+    NodeDefaults, SecurityDefaults, SourceRules, Ulimit,
 };
 pub use pause::{PauseInput, pause};
 pub use resources::resources_json;
@@ -73,8 +77,25 @@ pub struct ContainerInput<'a> {
     pub node: &'a NodeDefaults,
     /// The handler.
     pub features: HandlerRules,
+    /// The handler's own default seccomp profile (`seccomp_profile` of its table).
+    pub handler_seccomp: Option<&'a seccomp::SeccompProfile>,
     /// Private directory of this container for generated files.
     pub run_dir: &'a Path,
+    /// Where the images of volumes are mounted on the node, by the volume's place in the request.
+    pub volumes: &'a BTreeMap<usize, VolumeDirectory>,
+    /// Directory of this container for what belongs on a disk; made when it is needed.
+    pub volume_dir: &'a Path,
+    /// Annotations that the handler acts on (`allowed_annotations`).
+    pub allowed_annotations: &'a [String],
+}
+
+/// Where the content of a volume's image is on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeDirectory {
+    /// The directory; read-only, of the container alone.
+    pub path: PathBuf,
+    /// Whether its files have the owners of the volume's id mappings already.
+    pub id_mapped: bool,
 }
 
 /// Files of a pod that its containers see. [`crate::files`] makes them.
@@ -132,11 +153,13 @@ pub fn container(input: &ContainerInput<'_>) -> Result<Built, Error> {
     let mut linux = linux(input, sets, &mut warnings)?;
 
     // From here on things are made; whatever the request itself can be refused for has been looked at above.
-    mounts::check(input)?;
-    let cwd = rootfs::prepare(input, &root, &user)?;
+    mounts::check(container, input.features)?;
+    let cdi = cdi::resolve(&input.node.devices.cdi_dirs, &container.cdi_devices, &container.annotations)?;
+    let rootfs::Prepared { cwd, declared } = rootfs::prepare(input, &root, &user)?;
     let readonly_root = security.readonly_rootfs || input.node.read_only;
     let generated = rootfs::generated_files(input, &root, &user, &environment)?;
-    let mounts = mounts::mounts(input, &generated, readonly_root, &mut warnings)?;
+    let generated = mounts::Generated { files: &generated, declared: &declared, readonly_root };
+    let mounts = mounts::mounts(input, generated, &mut warnings)?;
     process.set_cwd(cwd).set_env(Some(environment.to_oci()));
     linux.set_rootfs_propagation(mounts.root_propagation.map(str::to_owned));
 
@@ -148,7 +171,18 @@ pub fn container(input: &ContainerInput<'_>) -> Result<Built, Error> {
         .set_mounts(Some(mounts.list))
         .set_annotations(Some(annotations::annotations(input, stop_signal)?))
         .set_linux(Some(linux));
+    cdi.apply(&mut spec)?;
     Ok(Built { spec, user, mounts_created: mounts.created, stop_signal, warnings })
+}
+
+/// Refuses what can be refused by looking at a container's volumes and CDI devices alone; for an answer before
+/// anything has been made.
+///
+/// # Errors
+/// As [`container`].
+pub fn check(container: &ContainerConfig, features: HandlerRules) -> Result<(), Error> {
+    mounts::check(container, features)?;
+    Ok(cdi::check(&container.cdi_devices, &container.annotations)?)
 }
 
 /// The process of an exec: the container's own with other arguments, as JSON objects of OCI runtimes describe it.
@@ -263,9 +297,10 @@ fn linux(
     let devices = devices::devices(input)?;
     resources.set_pids(Some(resources::pids(node.pids_limit))).set_devices(Some(devices.rules));
     let seccomp = if security.privileged {
-        None
+        node.security.privileged_seccomp.as_ref().map(|profile| profile.fit(sets.granted)).transpose()?
     } else {
-        seccomp::choose(security.seccomp.as_ref(), node.security.seccomp.as_ref(), sets.granted)?
+        let default = input.handler_seccomp.or(node.security.seccomp.as_ref());
+        seccomp::choose(security.seccomp.as_ref(), default, sets.granted)?
     };
     let mut linux = bare_linux(input.cgroups_path);
     linux

@@ -13,14 +13,14 @@
 //! | pressure | none | `*.pressure` |
 
 mod network;
-mod parse;
+pub(crate) mod parse;
 mod reader;
 
 use ochre_types::ErrorKind;
 use std::path::PathBuf;
 
 pub use network::{InterfaceStats, network_stats, network_stats_of_process};
-pub use reader::StatsReader;
+pub use reader::{GroupPressure, StatsReader, group_pressure};
 
 /// A failed reading.
 #[derive(Debug, thiserror::Error)]

@@ -18,8 +18,8 @@ use ochre_runtime::config::{
 };
 use ochre_runtime::files;
 use ochre_runtime::spec::{
-    self, Built, CgroupFacts, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, HostDevices, NamespacePaths,
-    NodeDefaults, PauseInput, SandboxFiles, SecurityDefaults, SourceRules, capabilities, security,
+    self, Built, CgroupFacts, ContainerInput, DEFAULT_MIN_MEMORY, DeviceRules, HandlerRules, HostDevices,
+    ImageVolumes, NamespacePaths, NodeDefaults, PauseInput, SandboxFiles, SecurityDefaults, SourceRules, capabilities, security,
 };
 use ochre_types::{ContainerId, SandboxId};
 use tempfile::TempDir;
@@ -102,7 +102,11 @@ impl Node {
                 host_devices: HostDevices::All,
                 min_memory: DEFAULT_MIN_MEMORY,
             },
+            handler_seccomp: None,
             run_dir: &pod,
+            volumes: &BTreeMap::new(),
+            volume_dir: &self.path("volumes"),
+            allowed_annotations: &[],
         })
         .unwrap();
         let output = self.execute(runtime, &serde_json::to_vec(&built.spec).unwrap());
@@ -150,7 +154,8 @@ fn defaults() -> NodeDefaults {
         add_inheritable: false,
         env: vec!["FROM_NODE=1".into()],
         ulimits: Vec::new(),
-        devices: Vec::new(),
+        devices: DeviceRules::default(),
+        image_volumes: ImageVolumes::default(),
         pids_limit: 100,
         read_only: false,
         sources: SourceRules::default(),
@@ -232,6 +237,7 @@ fn read_only(host: &Path, container_path: &str) -> Mount {
         propagation: Propagation::Private,
         uid_mappings: Vec::new(),
         gid_mappings: Vec::new(),
+        options: Vec::new(),
     }
 }
 

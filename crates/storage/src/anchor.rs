@@ -48,7 +48,7 @@ impl Store {
         layers.save(STABLE)?;
         let dirs = &self.opened.overlay.dirs;
         dirs.discard(&id)?.remove();
-        dirs.make(&id, None)?;
+        dirs.make(&id, None, None)?;
         layers.change(id.as_str(), |record| record.set_incomplete(false));
         layers.save(STABLE)?;
         Ok(id)

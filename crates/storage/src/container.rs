@@ -8,20 +8,22 @@
 //! Records and layers of containers are volatile: written without syncing, since a reboot voids containers anyway.
 //! Whoever finds a flagged layer at a start removes it together with the container that names it.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ochre_sys::user_namespace::UserNamespace;
 use ochre_types::{ContainerId, ImageId, LayerId, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::Error;
+use crate::{Error, IdMaps};
 use crate::disk::containers::{self, ContainerRecord};
 use crate::disk::layers::{self, LayerRecord};
 use crate::disk::table::Writer;
 use crate::disk::text;
 use crate::layer::{discard_layers, forget_layers};
 use crate::overlay::dirs::{Discarded, make_dir, remove_tree};
-use crate::overlay::mount::Access;
+use crate::overlay::mount::{Access, How};
 use crate::store::{Counting, Store};
 
 const MOUNT_LABEL: &str = "MountLabel";
@@ -47,6 +49,8 @@ pub struct Container {
     pub mount_label: String,
     /// Whether its layer may be mounted without syncing.
     pub volatile: bool,
+    /// Mappings of its user namespace; its image's layers are shown through them.
+    pub id_maps: Option<IdMaps>,
 }
 
 /// A container to be made.
@@ -62,6 +66,8 @@ pub struct NewContainer {
     pub metadata: String,
     /// SELinux label for its mounts; empty for none.
     pub mount_label: String,
+    /// Mappings of its user namespace, where it has one.
+    pub id_maps: Option<IdMaps>,
 }
 
 impl Container {
@@ -77,6 +83,7 @@ impl Container {
             created: text::parse_time(&record.created),
             mount_label: flag(MOUNT_LABEL).and_then(Value::as_str).unwrap_or_default().to_owned(),
             volatile: flag(VOLATILE).and_then(Value::as_bool).unwrap_or_default(),
+            id_maps: IdMaps::from_records(&record.uid_map, &record.gid_map),
         })
     }
 }
@@ -140,7 +147,10 @@ impl Store {
         layers: &mut Writer<'_, LayerRecord>,
         containers: &mut Writer<'_, ContainerRecord>,
     ) -> Result<(), Error> {
+        let (uid_map, gid_map) = new.id_maps.as_ref().map(IdMaps::to_records).unwrap_or_default();
         let mut record = LayerRecord {
+            uid_map,
+            gid_map,
             id: layer.to_string(),
             parent: parent.map(LayerId::to_string).unwrap_or_default(),
             mount_label: new.mount_label.clone(),
@@ -150,7 +160,7 @@ impl Store {
         record.set_incomplete(true);
         layers.push(layers::VOLATILE, record);
         layers.save(layers::VOLATILE)?;
-        self.opened.overlay.dirs.make(layer, parent)?;
+        self.opened.overlay.dirs.make(layer, parent, new.id_maps.as_ref())?;
         for dir in [self.container_dir(&new.id), self.container_run_dir(&new.id)] {
             if let Some(parent) = dir.parent() {
                 make_dir(parent, 0o700)?;
@@ -166,11 +176,16 @@ impl Store {
     /// Mounts a container's root and returns its path. Fine when it is mounted already.
     ///
     /// # Errors
-    /// [`Error::ContainerNotFound`], [`Error::LayerNotFound`], [`Error::Mount`]; I/O errors.
+    /// [`Error::ContainerNotFound`], [`Error::LayerNotFound`], [`Error::Mount`]; for a container with id mappings
+    /// [`Error::IdMap`] and [`Error::IdMapUnsupported`]; I/O errors.
     pub fn mount_container(&self, id: &ContainerId) -> Result<PathBuf, Error> {
         let container = self.container(id)?.ok_or_else(|| Error::ContainerNotFound { id: id.clone() })?;
         let access = if container.volatile { Access::Volatile } else { Access::Durable };
-        self.mount(&container.layer, (access, &container.mount_label), Counting::Once)
+        let failed = |source| Error::IdMap { id: container.layer.clone(), source };
+        let namespace = container.id_maps.as_ref().map(|maps| UserNamespace::new(&maps.uids, &maps.gids, &[]));
+        let map = namespace.transpose().and_then(|made| made.map(|made| made.open()).transpose()).map_err(failed)?;
+        let how = How { access, label: &container.mount_label, id_map: map.as_ref().map(AsFd::as_fd) };
+        self.mount(&container.layer, how, Counting::Once)
     }
 
     /// Undoes [`Store::mount_container`]. Fine when nothing is mounted; a mount that podman counts too stays.
@@ -236,6 +251,7 @@ fn refuse_duplicates(new: &NewContainer, containers: &Writer<'_, ContainerRecord
 }
 
 fn record_of(new: NewContainer, layer: &LayerId) -> ContainerRecord {
+    let (uid_map, gid_map) = new.id_maps.as_ref().map(IdMaps::to_records).unwrap_or_default();
     let flags = Map::from_iter([
         (MOUNT_LABEL.to_owned(), Value::from(new.mount_label)),
         (PROCESS_LABEL.to_owned(), Value::from("")),
@@ -248,6 +264,8 @@ fn record_of(new: NewContainer, layer: &LayerId) -> ContainerRecord {
         layer: layer.to_string(),
         metadata: new.metadata,
         created: text::time(Timestamp::now()),
+        uid_map,
+        gid_map,
         flags,
         ..ContainerRecord::default()
     }

@@ -178,6 +178,24 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel or the file system of the store cannot show layers with other owners.
+    #[error("the layers below {path} cannot be mounted with mapped ids: the kernel (5.19 or newer) or the file system cannot")]
+    IdMapUnsupported {
+        /// The store, or the mount point.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel makes no user namespace with a container's mappings.
+    #[error("cannot make a user namespace for the mappings of container layer {id}")]
+    IdMap {
+        /// The layer.
+        id: LayerId,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A mount could not be undone.
     #[error("cannot unmount {path}")]
     Unmount {
@@ -193,9 +211,10 @@ impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } | Self::Mount { source, .. } | Self::Unmount { source, .. } => {
-                kind_of(source)
-            }
+            Self::Io { source, .. }
+            | Self::Mount { source, .. }
+            | Self::Unmount { source, .. }
+            | Self::IdMap { source, .. } => kind_of(source),
             Self::Corrupt { .. } | Self::TooLarge { .. } | Self::BadLink { .. } => ErrorKind::Internal,
             Self::LockTimeout { .. } => ErrorKind::Timeout,
             Self::ImageNotFound { .. }
@@ -208,6 +227,7 @@ impl Error {
             | Self::ContainerNameInUse { .. } => ErrorKind::AlreadyExists,
             Self::BigDataName { .. } | Self::TooManyLayers { .. } => ErrorKind::InvalidArgument,
             Self::OverlayUnsupported { .. }
+            | Self::IdMapUnsupported { .. }
             | Self::NoEntryTypes { .. }
             | Self::ImageReadOnly { .. }
             | Self::ImageInUse { .. }

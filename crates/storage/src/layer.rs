@@ -177,6 +177,11 @@ impl LayerStaging {
         &self.tar_split
     }
 
+    /// The file behind [`LayerStaging::tar_split`], for a process that writes it.
+    pub fn tar_split_file(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.tar_split)
+    }
+
     /// Takes back what was written to [`LayerStaging::tar_split`]: the layer has none then.
     ///
     /// # Errors

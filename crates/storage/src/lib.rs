@@ -8,6 +8,7 @@ mod anchor;
 mod container;
 mod disk;
 mod error;
+mod id_map;
 mod image;
 mod layer;
 mod overlay;
@@ -16,6 +17,7 @@ mod usage;
 
 pub use container::{Container, NewContainer};
 pub use error::Error;
+pub use id_map::IdMaps;
 pub use image::{Image, NewImage};
 pub use layer::{Layer, LayerDigests, LayerStaging, chain_layer_id};
 pub use store::{Store, StoreConfig};

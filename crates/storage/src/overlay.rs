@@ -1,10 +1,12 @@
-//! Overlay: the directories of layers (`overlay/dirs.rs`) and their mounts (`overlay/mount.rs`).
+//! Overlay: the directories of layers (`overlay/dirs.rs`) and their mounts (`overlay/mount.rs`, with mapped ids
+//! `overlay/mapped.rs`).
 //!
 //! containers/storage bind-mounts `<root>/overlay` privately on itself before it mounts layers below it, and undoes that
 //! when nothing is mounted. A layer mounted without it would be hidden as soon as podman makes that bind, so this crate
 //! keeps the same custom, under the same `storage.lock`.
 
 pub(crate) mod dirs;
+mod mapped;
 pub(crate) mod mount;
 
 use std::path::{Path, PathBuf};

@@ -13,13 +13,16 @@
 //! Nothing is removed because a record file cannot be read. Cleaning up needs the locks; when podman holds one for
 //! longer than a moment, the store opens without cleaning, and podman cleans its own.
 
+use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ochre_sys::user_namespace::UserNamespace;
 use ochre_types::{ImageId, LayerId};
 
-use crate::Error;
+use crate::{Error, IdMaps};
 use crate::anchor::weigh_anchor;
 use crate::disk::containers::{self, ContainerRecord};
 use crate::disk::images::{self, ImageRecord};
@@ -29,7 +32,7 @@ use crate::disk::table::{Row, Table, Writer};
 use crate::layer::{discard_layers, forget_layers};
 use crate::overlay::Overlay;
 use crate::overlay::dirs::{Discarded, entries, make_dir, remove_tree};
-use crate::overlay::mount::{self, Access};
+use crate::overlay::mount::{self, Access, How};
 
 /// How long opening waits for the locks that cleaning up needs.
 const CLEANING_PATIENCE: Duration = Duration::from_secs(1);
@@ -137,7 +140,11 @@ impl Store {
     pub fn mount_image(&self, id: &ImageId) -> Result<PathBuf, Error> {
         let layer = self.top_layer(id)?;
         let label = self.layer(&layer)?.map(|layer| layer.mount_label.clone()).unwrap_or_default();
-        self.mount(&layer, (Access::ReadOnly, &label), Counting::EveryUser)
+        self.mount(
+            &layer,
+            How { access: Access::ReadOnly, label: &label, id_map: None },
+            Counting::EveryUser,
+        )
     }
 
     /// Undoes one [`Store::mount_image`]. Fine when nothing is mounted.
@@ -148,6 +155,38 @@ impl Store {
         self.unmount(&self.top_layer(id)?)
     }
 
+    /// Whether containers can have id mappings: tries it with an empty layer and the mappings of a user namespace.
+    ///
+    /// # Errors
+    /// [`Error::IdMapUnsupported`]; [`Error::Mount`] and I/O errors.
+    pub fn try_id_maps(&self, user_namespace: BorrowedFd<'_>) -> Result<(), Error> {
+        let overlay = &self.opened.overlay;
+        mount::try_mapped(&self.opened.root, &overlay.dirs, &overlay.options, user_namespace)
+    }
+
+    /// Mounts an image's layers read only at `target`, an existing directory of the caller's. The mount is the caller's
+    /// own: it stands in no record of the store and is undone by unmounting it. With `maps`, files have the owners that
+    /// a user namespace of these mappings gives them.
+    ///
+    /// # Errors
+    /// As [`Store::mount_image`]; with mappings [`Error::IdMap`] and [`Error::IdMapUnsupported`].
+    pub fn mount_image_at(&self, id: &ImageId, target: &Path, maps: Option<&IdMaps>) -> Result<(), Error> {
+        let top = self.top_layer(id)?;
+        let label = self.layer(&top)?.map(|layer| layer.mount_label.clone()).unwrap_or_default();
+        // Held so that nobody removes a layer between the look at it and the mount.
+        let _held = self.opened.layers.read()?;
+        let overlay = &self.opened.overlay;
+        let dir = overlay.dirs.find(&top).ok_or_else(|| Error::LayerNotFound { id: top.clone() })?;
+        let failed = |source| Error::IdMap { id: top.clone(), source };
+        let namespace = maps.map(|maps| UserNamespace::new(&maps.uids, &maps.gids, &[]));
+        let map = namespace
+            .transpose()
+            .and_then(|made| made.map(|made| made.open()).transpose())
+            .map_err(failed)?;
+        let how = How { access: Access::ReadOnly, label: &label, id_map: map.as_ref().map(AsFd::as_fd) };
+        mount::mount_layer(&overlay.dirs, &overlay.options, (&top, &dir), target, how)
+    }
+
     fn top_layer(&self, id: &ImageId) -> Result<LayerId, Error> {
         let image = self.image(id)?.ok_or_else(|| Error::ImageNotFound { id: id.clone() })?;
         image.top_layer.clone().ok_or_else(|| Error::ImageWithoutLayers { id: id.clone() })
@@ -156,7 +195,7 @@ impl Store {
     pub(crate) fn mount(
         &self,
         id: &LayerId,
-        kind: (Access, &str),
+        how: How<'_>,
         counting: Counting,
     ) -> Result<PathBuf, Error> {
         let overlay = &self.opened.overlay;
@@ -171,7 +210,7 @@ impl Store {
         let counted = mounts.get(id.as_str()).map_or(0, |row| row.record.count.max(0));
         let mounted = mount::is_mount_point(&target)?;
         if !mounted {
-            mount::mount_layer(&overlay.dirs, &overlay.options, (id, &dir), &target, kind)?;
+            mount::mount_layer(&overlay.dirs, &overlay.options, (id, &dir), &target, how)?;
         }
         let count = match (mounted, counting) {
             (false, _) => 1,

@@ -20,7 +20,7 @@ const VICTIM: &str = "OCHRE_STORAGE_VICTIM";
 fn container(image: Option<ochre_types::ImageId>) -> NewContainer {
     let id = ContainerId::generate();
     let names = vec![format!("name-{id}")];
-    NewContainer { id, names, image, metadata: "{}".into(), mount_label: String::new() }
+    NewContainer { id, names, image, metadata: "{}".into(), mount_label: String::new(), id_maps: None }
 }
 
 fn flag(path: &std::path::Path) {

@@ -31,6 +31,7 @@ fn new_container(name: &str, layers: &[Blob]) -> NewContainer {
         image: Some(image_id(layers)),
         metadata: r#"{"pod-name":"p","pod-id":"q"}"#.to_owned(),
         mount_label: String::new(),
+        id_maps: None,
     }
 }
 

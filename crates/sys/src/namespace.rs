@@ -14,13 +14,13 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
 
 /// Threads of this module only make system calls; the default stack of 2 MiB would be waste.
 const STACK: usize = 256 * 1024;
@@ -51,6 +51,23 @@ impl Kind {
             Self::Net => UnshareFlags::NEWNET,
             Self::Ipc => UnshareFlags::NEWIPC,
             Self::Uts => UnshareFlags::NEWUTS,
+        }
+    }
+
+    /// For `clone3`.
+    pub(crate) const fn clone_flag(self) -> libc::c_int {
+        match self {
+            Self::Net => libc::CLONE_NEWNET,
+            Self::Ipc => libc::CLONE_NEWIPC,
+            Self::Uts => libc::CLONE_NEWUTS,
+        }
+    }
+
+    const fn set_flag(self) -> ThreadNameSpaceType {
+        match self {
+            Self::Net => ThreadNameSpaceType::NETWORK,
+            Self::Ipc => ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION,
+            Self::Uts => ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME,
         }
     }
 
@@ -95,18 +112,66 @@ pub fn pin(targets: &[(Kind, &Path)], prepare: impl FnOnce() -> io::Result<()> +
         // to the calling thread alone, which was made for this and ends right after.
         unsafe { rustix::thread::unshare_unsafe(flags) }?;
         prepare()?;
-        let mut made: Vec<Made<'_>> = Vec::with_capacity(targets.len());
-        for (kind, target) in targets {
-            match pin_one(*kind, target) {
-                Ok(created) => made.push(Made { target, created }),
-                Err(error) => {
-                    made.iter().rev().for_each(Made::undo);
-                    return Err(error);
-                }
+        let own = rustix::thread::gettid().as_raw_nonzero();
+        pin_all(targets.iter().map(|(kind, target)| Pin {
+            source: format!("/proc/self/task/{own}/ns/{}", kind.name()),
+            target,
+        }))
+    })
+}
+
+/// Runs `work` on a fresh thread inside the namespaces `kinds` of the process `process` (Linux 5.8).
+pub(crate) fn in_all<T: Send>(
+    process: &OwnedFd,
+    kinds: &[Kind],
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    let flags = kinds.iter().fold(ThreadNameSpaceType::empty(), |flags, kind| flags | kind.set_flag());
+    on_fresh_thread("ochre-visit", move || {
+        if !flags.is_empty() {
+            rustix::thread::move_into_thread_name_spaces(process.as_fd(), flags)?;
+        }
+        work()
+    })
+}
+
+/// Runs `work` in a mount namespace of its own, which ends with it: nothing that is mounted there shows anywhere else,
+/// and nothing of it is left after a crash. The working directory is its own as well. What `work` keeps open, such as a
+/// detached copy of a mount (`open_tree`), lives on.
+///
+/// # Errors
+/// The error of starting the thread, of `unshare`, or of `work`.
+pub fn in_private_mounts<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    on_fresh_thread("ochre-mounts", move || {
+        // SAFETY: unshare() of the mount namespace (and with it of root, working directory and umask) changes no memory
+        // and no descriptor table; it applies to the calling thread alone, which was made for this and ends right after.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+        rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+        work()
+    })
+}
+
+/// A namespace file and where it is to be found later.
+pub(crate) struct Pin<'a> {
+    /// A file of `nsfs`.
+    pub(crate) source: String,
+    /// Where it is pinned.
+    pub(crate) target: &'a Path,
+}
+
+/// All or none.
+pub(crate) fn pin_all<'a>(pins: impl Iterator<Item = Pin<'a>>) -> io::Result<()> {
+    let mut made: Vec<Made<'_>> = Vec::new();
+    for Pin { source, target } in pins {
+        match pin_one(&source, target) {
+            Ok(created) => made.push(Made { target, created }),
+            Err(error) => {
+                made.iter().rev().for_each(Made::undo);
+                return Err(error);
             }
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// Removes a pin: unmounts the file and unlinks it. What is gone already is fine.
@@ -136,7 +201,7 @@ impl Made<'_> {
 }
 
 /// Returns whether the target file had to be made.
-fn pin_one(kind: Kind, target: &Path) -> io::Result<bool> {
+fn pin_one(source: &str, target: &Path) -> io::Result<bool> {
     let mut create = OpenOptions::new();
     create.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let created = match create.open(target) {
@@ -144,7 +209,6 @@ fn pin_one(kind: Kind, target: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(error),
     };
-    let source = format!("/proc/self/task/{}/ns/{}", rustix::thread::gettid().as_raw_nonzero(), kind.name());
     if let Err(error) = rustix::mount::mount_bind(source, target) {
         if created {
             drop(std::fs::remove_file(target));

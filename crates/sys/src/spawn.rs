@@ -160,7 +160,7 @@ unsafe fn become_program(plan: &Plan) -> c_int {
     }
 }
 
-fn block_all() -> io::Result<libc::sigset_t> {
+pub(crate) fn block_all() -> io::Result<libc::sigset_t> {
     // SAFETY: both sets are plain memory that the calls fill; zeroed is a valid sigset_t.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
@@ -173,7 +173,7 @@ fn block_all() -> io::Result<libc::sigset_t> {
     }
 }
 
-fn restore(mask: &libc::sigset_t) {
+pub(crate) fn restore(mask: &libc::sigset_t) {
     // SAFETY: `mask` was filled by `block_all`; setting a valid mask cannot fail.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::from_ref(mask), std::ptr::null_mut()) };
 }

@@ -9,9 +9,12 @@ mod forge;
 mod gate;
 mod image;
 mod parts;
+mod present;
 mod pull;
 mod registry;
 mod request;
+#[cfg(target_arch = "x86_64")]
+pub mod system_calls;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -26,6 +29,7 @@ use tempfile::TempDir;
 pub use gate::Gate;
 pub use image::{BUSYBOX, busybox};
 pub use parts::{HANDLERS, check_refusal, limits, pod_linux, pod_namespaces, security};
+pub use present::Present;
 pub use registry::Registry;
 pub use request::{container, pod, pod_sharing_pids};
 
@@ -97,18 +101,35 @@ impl Node {
     pub fn import(&self, image: &ochre_test_support::layout::Image, name: &str) -> anyhow::Result<String> {
         let layout = tempfile::tempdir_in(self.directory.path())?;
         let id = image.write_layout(layout.path(), "latest")?;
+        self.import_layout(layout.path(), name)?;
+        Ok(id)
+    }
+
+    /// Imports a home-made image of any number of layers under a name; returns its id.
+    pub fn import_layered(
+        &self,
+        image: &ochre_test_support::layout::Layered,
+        name: &str,
+    ) -> anyhow::Result<String> {
+        let layout = tempfile::tempdir_in(self.directory.path())?;
+        let id = image.write_layout(layout.path(), "latest")?;
+        self.import_layout(layout.path(), name)?;
+        Ok(id)
+    }
+
+    fn import_layout(&self, layout: &Path, name: &str) -> anyhow::Result<()> {
         let output = Command::new(programs().join("ochre"))
             .args(["import", "--config", "", "--root"])
             .arg(self.path("root"))
             .arg("--runroot")
             .arg(self.path("run"))
             .args(["--name", name])
-            .arg(layout.path())
+            .arg(layout)
             .output()?;
         if !output.status.success() {
             bail!("ochre import: {}", String::from_utf8_lossy(&output.stderr));
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Runs the stock crictl against it.

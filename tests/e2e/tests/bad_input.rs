@@ -4,70 +4,8 @@
 use std::path::Path;
 
 use ochre_cri_api as api;
-use ochre_e2e::{Node, busybox, check_refusal, container, limits, pod, pod_linux, pod_namespaces, security};
+use ochre_e2e::{Node, Present, busybox, check_refusal, container, limits, pod, pod_linux, pod_namespaces, security};
 use tonic::Code;
-
-/// Everything that a request could leave.
-#[derive(Debug)]
-struct Present {
-    pods: Vec<String>,
-    containers: Vec<String>,
-    files: Vec<String>,
-    mounts: Vec<String>,
-}
-
-impl Present {
-    async fn on(node: &mut Node) -> anyhow::Result<Self> {
-        let pods =
-            node.client.runtime.list_pod_sandbox(api::ListPodSandboxRequest::default()).await?.into_inner();
-        let all =
-            node.client.runtime.list_containers(api::ListContainersRequest::default()).await?.into_inner();
-        let mut files = Vec::new();
-        for folder in [
-            "run/ochre/pods",
-            "root/ochre/pods",
-            "ns",
-            "ns/netns",
-            "ns/ipcns",
-            "ns/utsns",
-            "root/overlay",
-            "exits",
-        ] {
-            let entries = std::fs::read_dir(node.path(folder)).into_iter().flatten().flatten();
-            files.extend(entries.map(|entry| format!("{folder}/{}", entry.file_name().display())));
-        }
-        for pod in std::fs::read_dir(node.path("run/ochre/pods")).into_iter().flatten().flatten() {
-            let entries = std::fs::read_dir(pod.path()).into_iter().flatten().flatten();
-            files.extend(entries.map(|entry| entry.path().display().to_string()));
-        }
-        files.extend(
-            std::fs::read_dir("/sys/class/net")?.flatten().map(|link| link.file_name().display().to_string()),
-        );
-        files.sort();
-        let own = node.path("").display().to_string();
-        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let mounts = table.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect();
-        let mut pods: Vec<_> = pods.items.into_iter().map(|pod| pod.id).collect();
-        let mut containers: Vec<_> = all.containers.into_iter().map(|container| container.id).collect();
-        pods.sort();
-        containers.sort();
-        Ok(Self { pods, containers, files, mounts })
-    }
-
-    /// Fails with the differences only.
-    fn same(&self, before: &Self, name: &str) {
-        for (now, then) in [
-            (&self.pods, &before.pods),
-            (&self.containers, &before.containers),
-            (&self.files, &before.files),
-            (&self.mounts, &before.mounts),
-        ] {
-            let new: Vec<_> = now.iter().filter(|one| !then.contains(one)).collect();
-            let gone: Vec<_> = then.iter().filter(|one| !now.contains(one)).collect();
-            assert!(new.is_empty() && gone.is_empty(), "{name}: new {new:?}, gone {gone:?}");
-        }
-    }
-}
 
 /// What is wrong, how the good request becomes it, and words of the answer.
 type Case<T> = (&'static str, Box<dyn Fn(&mut T)>, Code, &'static [&'static str]);
@@ -221,14 +159,14 @@ async fn bad_pods_are_refused_by_name_and_leave_nothing() -> anyhow::Result<()> 
     // The bridge is made with the first pod.
     let first = node.run_pod(&pod(&node, "first")).await?;
     node.remove_pod(&first).await?;
-    let before = Present::on(&mut node).await?;
+    let before = Present::on(&mut node, None).await?;
     let pattern = std::fs::read("/proc/sys/kernel/core_pattern")?;
     for (name, spoil, code, words) in pod_cases() {
         let mut config = pod(&node, "bad");
         spoil(&mut config);
         let refused = node.run_pod(&config).await.unwrap_err();
         check_refusal(name, &refused, code, words);
-        Present::on(&mut node).await?.same(&before, name);
+        Present::on(&mut node, None).await?.same(&before, name);
     }
     assert_eq!(std::fs::read("/proc/sys/kernel/core_pattern")?, pattern);
     let config = pod(&node, "bad");
@@ -241,7 +179,7 @@ async fn bad_pods_are_refused_by_name_and_leave_nothing() -> anyhow::Result<()> 
     );
     let empty = node.client.runtime.run_pod_sandbox(api::RunPodSandboxRequest::default()).await.unwrap_err();
     check_refusal("no config", &empty, Code::InvalidArgument, &["config"]);
-    Present::on(&mut node).await?.same(&before, "afterwards");
+    Present::on(&mut node, None).await?.same(&before, "afterwards");
 
     // 1 MiB of annotations is much, but works; so does the name of all the refused ones.
     let mut config = pod(&node, "bad");
@@ -252,7 +190,7 @@ async fn bad_pods_are_refused_by_name_and_leave_nothing() -> anyhow::Result<()> 
     let refused = node.run_pod(&changed).await.unwrap_err();
     check_refusal("name taken", &refused, Code::AlreadyExists, &["e2e/bad", &id]);
     node.remove_pod(&id).await?;
-    Present::on(&mut node).await?.same(&before, "afterwards");
+    Present::on(&mut node, None).await?.same(&before, "afterwards");
     node.finish()
 }
 
@@ -264,11 +202,10 @@ async fn a_host_port_belongs_to_one_pod() -> anyhow::Result<()> {
     let mut second = pod(&node, "second");
     second.port_mappings = vec![port(18_080, 81)];
     let id = node.run_pod(&first).await?;
-    let before = Present::on(&mut node).await?;
+    let before = Present::on(&mut node, None).await?;
     let refused = node.run_pod(&second).await.unwrap_err();
-    assert!([Code::AlreadyExists, Code::FailedPrecondition].contains(&refused.code()), "{refused}");
-    check_refusal("same port", &refused, refused.code(), &["second", "18080"]);
-    Present::on(&mut node).await?.same(&before, "afterwards");
+    check_refusal("same port", &refused, Code::InvalidArgument, &["second", "18080"]);
+    Present::on(&mut node, None).await?.same(&before, "afterwards");
     node.remove_pod(&id).await?;
     let id = node.run_pod(&second).await?;
     node.remove_pod(&id).await?;
@@ -485,13 +422,13 @@ async fn bad_containers_are_refused_by_name_and_leave_nothing() -> anyhow::Resul
     // Makes the engine's own directories.
     let first = node.launch(&pod, container("bad", "true")).await?;
     node.remove_container(&first).await?;
-    let before = Present::on(&mut node).await?;
+    let before = Present::on(&mut node, None).await?;
     for (name, spoil, code, words) in container_cases(&profiles) {
         let mut config = container("bad", "sleep 1000");
         spoil(&mut config);
         let refused = node.create(&pod, config).await.err().unwrap_or_else(|| panic!("{name}: accepted"));
         check_refusal(name, &refused, code, words);
-        Present::on(&mut node).await?.same(&before, name);
+        Present::on(&mut node, None).await?.same(&before, name);
     }
     // The name of all the refused ones is free.
     let good = node.launch(&pod, container("bad", "sleep 1000")).await?;

@@ -3,12 +3,10 @@
 //! containerd runs with its defaults, runc behind its shim, and the bridge, host-local and portmap plugins, as most nodes
 //! have it. Ours runs with built-in defaults: its own runtime and its own bridge.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ochre_test_support::engine::Engine as Ochre;
 use ochre_test_support::layout::{Entry, Image, Layered, archive};
 use ochre_test_support::leftovers;
@@ -17,10 +15,10 @@ use tempfile::TempDir;
 
 use super::Engine;
 use crate::build::run_command;
+use crate::registry::{quiet, registry, wait};
 
 /// The image that both run.
 pub(super) const IMAGE: &str = "localhost/bench:latest";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Both engines and the registry; ended and swept with the value.
 pub(super) struct Peers {
@@ -148,25 +146,6 @@ fn import_here(programs: &Path, engine: &Ochre, image: &Image) -> anyhow::Result
     )
 }
 
-/// Debian's registry on a free port of loopback.
-fn registry(directory: &Path) -> anyhow::Result<(Child, String)> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let config = directory.join("registry.yml");
-    let data = directory.join("registry");
-    std::fs::write(
-        &config,
-        format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            data.display()
-        ),
-    )?;
-    let child = quiet(Command::new("docker-registry").arg("serve").arg(&config))
-        .spawn()
-        .context("starting docker-registry")?;
-    wait("docker-registry", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())?;
-    Ok((child, format!("127.0.0.1:{port}")))
-}
-
 fn containerd(directory: &Path) -> anyhow::Result<(Child, PathBuf)> {
     let home = directory.join("containerd");
     let cni = home.join("cni");
@@ -192,19 +171,4 @@ fn containerd(directory: &Path) -> anyhow::Result<(Child, PathBuf)> {
         .context("starting containerd")?;
     wait("containerd", || std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
     Ok((child, socket))
-}
-
-fn quiet(command: &mut Command) -> &mut Command {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
-}
-
-fn wait(what: &str, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while !ready() {
-        if began.elapsed() > PATIENCE {
-            bail!("{what} does not answer within {PATIENCE:?}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }

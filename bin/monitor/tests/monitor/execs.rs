@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use ochre_monitor_api::client::Error;
+use ochre_monitor_api::client::{Error, Monitor};
 use ochre_types::ErrorKind;
 
 use crate::pod::{LONG, Pod, eventually, exec, processes_with, stdout_pipe};
@@ -40,12 +40,12 @@ async fn a_failing_exec_names_the_reason() {
 async fn a_timeout_kills_everything_the_exec_started() {
     let mut pod = Pod::new().await;
     let (spec, _) = pod.run("sleep 1012 & sleep 1012").await;
-    let script = "sleep 77123 & (sleep 77123 &) ; sh -c 'sh -c \"sleep 77123 & sleep 77123\"' & setsid sleep 77123 & sleep 77123";
+    let script = "sleep 77123 & (sleep 77123 &) ; sh -c 'sh -c \"sleep 77123 & sleep 77123\"' & setsid sleep 77123 & (setsid sh -c 'setsid sleep 77123 &' &) ; sleep 77123";
     let started = Instant::now();
     let timeout = Duration::from_millis(1500);
     let running =
         pod.monitor.exec(exec(&spec.create.id, script, Some(timeout)), stdout_pipe().1).await.unwrap();
-    eventually("all children run", || processes_with("sleep 77123").len() >= 5).await;
+    eventually("all children run", || processes_with("sleep 77123").len() >= 7).await;
     let exit = tokio::time::timeout(LONG, running.wait()).await.unwrap().unwrap();
     assert!(exit.timed_out);
     assert!(started.elapsed() >= timeout);
@@ -82,17 +82,73 @@ async fn an_exec_can_be_killed() {
 async fn an_exec_nobody_waits_for_any_more_is_killed() {
     let mut pod = Pod::new().await;
     let (spec, _) = pod.run("sleep 1016").await;
-    for wait in [0, 1, 5, 10, 20, 40] {
+    for wait in [0, 1, 5, 10, 20, 40, 1000] {
         let request = pod.monitor.exec(exec(&spec.create.id, "sleep 77125", None), stdout_pipe().1);
-        match tokio::time::timeout(Duration::from_millis(wait), request).await {
-            Err(_) => {}
-            Ok(started) => drop(pod.monitor.signal(&spec.create.id, 0, false).await.and(started.map(drop))),
-        }
+        // Before it has started, or after.
+        drop(tokio::time::timeout(Duration::from_millis(wait), request).await);
     }
-    // Those that had started in time live on; they were the requester's to end.
-    pod.monitor.delete(&spec.create.id).await.unwrap();
     eventually("nothing of the execs is left", || processes_with("77125").is_empty()).await;
-    assert!(pod.reconnect().await.containers.is_empty(), "the connection and the monitor work");
+    assert_eq!(processes_with("sleep 1016").len(), 1, "the container lives");
+    assert_eq!(pod.reconnect().await.containers.len(), 1, "the connection and the monitor work");
+}
+
+#[tokio::test]
+async fn the_execs_of_a_daemon_that_is_gone_end() {
+    let mut pod = Pod::new().await;
+    let (spec, _) = pod.run("sleep 1018").await;
+    let script = "(setsid sleep 77126 &) ; (setsid sleep 77126 &) ; sleep 77126";
+    let kept = pod.monitor.exec(exec(&spec.create.id, "sleep 77127", None), stdout_pipe().1).await.unwrap();
+    let (socket, request) = (pod.path("monitor.sock"), exec(&spec.create.id, script, None));
+    let daemon = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (monitor, _, _events) = Monitor::connect(&socket).await.unwrap();
+            let running = monitor.exec(request, stdout_pipe().1).await.unwrap();
+            eventually("all children run", || processes_with("sleep 77126").len() >= 3).await;
+            // As when the daemon is killed: no destructor runs.
+            std::mem::forget((monitor, running));
+        });
+        // The socket closes.
+        drop(runtime);
+    });
+    tokio::task::spawn_blocking(|| daemon.join().unwrap()).await.unwrap();
+    eventually("nothing of the exec is left", || processes_with("77126").is_empty()).await;
+    assert_eq!(processes_with("sleep 77127").len(), 1, "the exec of a daemon that lives");
+    drop(kept);
+}
+
+#[tokio::test]
+async fn a_hung_up_terminal_ends_what_was_started_from_it() {
+    let mut pod = Pod::new().await;
+    let (spec, _) = pod.run("sleep 1019").await;
+    let script = "trap '' HUP; (setsid sleep 77128 &) ; sleep 77128 & sleep 77128; sleep 77128";
+    for (script, count) in [(script, 3), ("(setsid sleep 77128 &) ; sleep 77128; sleep 77128", 2)] {
+        let mut request = exec(&spec.create.id, script, None);
+        let mut process: serde_json::Value = serde_json::from_slice(&request.process_json).unwrap();
+        process["terminal"] = true.into();
+        (request.process_json, request.terminal) = (process.to_string().into_bytes(), true);
+        let mut running = pod.monitor.exec(request, Default::default()).await.unwrap();
+        let console = running.console.take().unwrap();
+        eventually("all children run", || processes_with("sleep 77128").len() > count).await;
+        drop((console, running));
+        eventually("nothing of the exec is left", || processes_with("77128").is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_execs_of_a_container_end_with_it_without_a_pid_namespace() {
+    let mut pod = Pod::new().await;
+    let mut spec = pod.spec("sleep 1021");
+    let namespaces = spec.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "pid");
+    pod.run_spec(&spec).await;
+    let script = "(setsid sleep 77129 &) ; sleep 77129";
+    let running = pod.monitor.exec(exec(&spec.create.id, script, None), stdout_pipe().1).await.unwrap();
+    eventually("all children run", || processes_with("sleep 77129").len() >= 2).await;
+    pod.monitor.signal(&spec.create.id, 9, false).await.unwrap();
+    pod.exit(&spec.create.id).await;
+    assert_eq!(tokio::time::timeout(LONG, running.wait()).await.unwrap().unwrap().code, 137);
+    eventually("nothing of the exec is left", || processes_with("77129").is_empty()).await;
 }
 
 #[tokio::test]

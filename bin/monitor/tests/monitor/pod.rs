@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ochre_monitor_api::client::{Created, Event, Events, LaunchOptions, Monitor};
+use ochre_monitor_api::mark;
 use ochre_monitor_api::{Create, Descriptors, Exec, RuntimeCommand, Snapshot, StdinMode, Stdio};
 use ochre_types::{ContainerId, ExecId, Exit};
 use serde_json::{Value, json};
@@ -217,10 +218,14 @@ pub(crate) fn process(args: &[&str]) -> Value {
 
 /// An exec of a shell script without a terminal.
 pub(crate) fn exec(id: &ContainerId, script: &str, timeout: Option<Duration>) -> Exec {
+    let exec_id = ExecId::generate();
+    let mut process = process(&["/bin/sh", "-c", script]);
+    let mark = mark::of(&exec_id);
+    process["rlimits"] = json!([{"type": mark::LIMIT, "soft": mark, "hard": mark}]);
     Exec {
         id: id.clone(),
-        exec_id: ExecId::generate(),
-        process_json: process(&["/bin/sh", "-c", script]).to_string().into_bytes(),
+        exec_id,
+        process_json: process.to_string().into_bytes(),
         terminal: false,
         timeout,
     }

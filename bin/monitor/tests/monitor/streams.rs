@@ -94,3 +94,19 @@ async fn a_stalled_attachment_never_slows_the_container() {
     let heard = reader.join().unwrap().unwrap();
     assert!(heard > 0 && heard <= 3_200_000, "{heard}");
 }
+
+#[tokio::test]
+async fn an_attachment_that_is_slow_gets_the_last_output_of_a_container_that_is_gone() {
+    let mut pod = Pod::new().await;
+    // More than a pipe holds, less than an attachment may be behind.
+    let spec = pod.spec("yes 0123456789abcde | head -n 20000");
+    pod.create(&spec).await.unwrap();
+    let (mut output, ends) = stdout_pipe();
+    pod.monitor.attach(&spec.create.id, ends).await.unwrap();
+    pod.monitor.start(&spec.create.id).await.unwrap();
+    pod.exit(&spec.create.id).await;
+    pod.monitor.delete(&spec.create.id).await.unwrap();
+    let mut heard = Vec::new();
+    output.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), 320_000);
+}

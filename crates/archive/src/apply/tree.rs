@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use ochre_sys::rooted::Root;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::ApplyOptions;
@@ -30,6 +30,8 @@ const MOST_DIRECTORY_BYTES: usize = 128 * 1024 * 1024;
 /// The layer directory being filled.
 pub(super) struct Tree<'a> {
     root: &'a Root,
+    /// `/proc/self/fd`.
+    descriptors: OwnedFd,
     options: ApplyOptions,
     parents: Parents<'a>,
     targets: Parents<'a>,
@@ -39,9 +41,9 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: &'a Root, options: ApplyOptions) -> Self {
+    pub(super) fn new(root: &'a Root, descriptors: OwnedFd, options: ApplyOptions) -> Self {
         let (parents, targets) = (Parents::new(root), Parents::new(root));
-        Self { root, options, parents, targets, times: Vec::new(), times_bytes: 0, replaced: 0 }
+        Self { root, descriptors, options, parents, targets, times: Vec::new(), times_bytes: 0, replaced: 0 }
     }
 
     pub(super) fn options(&self) -> &ApplyOptions {
@@ -220,13 +222,13 @@ impl<'a> Tree<'a> {
         self.make(path, |parent, name| rustix::fs::mknodat(parent, os(name), kind, private, number))?;
         self.owner_and_times(path, entry)?;
         // Opening the node would block or wake a driver; a path descriptor pins it, and the kernel changes the mode
-        // only through its name in /proc (until fchmodat2 of Linux 6.6).
+        // only through its name in /proc (until fchmodat2 of Linux 6.6), which is open from before a sandbox closed.
         let parent = self.parents.open(path.parent())?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = rustix::fs::openat(parent, os(path.name()), flags, Mode::empty())
             .map_err(Error::at("opening", path.bytes()))?;
-        let pinned = format!("/proc/self/fd/{}", node.as_raw_fd());
-        rustix::fs::chmodat(CWD, pinned, Mode::from_raw_mode(entry.mode), AtFlags::empty())
+        let pinned = node.as_raw_fd().to_string();
+        rustix::fs::chmodat(&self.descriptors, pinned, Mode::from_raw_mode(entry.mode), AtFlags::empty())
             .map_err(Error::at("setting the mode of", path.bytes()))
     }
 

@@ -28,7 +28,7 @@ options! {
         /// Policies by Kubernetes namespace.
         signature_policy_dir: PathBuf = PathBuf::from("/etc/crio/policies"), now live, check absolute_or_empty;
         /// What becomes of volumes that an image declares.
-        image_volumes: ImageVolumes = ImageVolumes::Mkdir, later restart;
+        image_volumes: ImageVolumes = ImageVolumes::Mkdir, now restart;
         /// Without effect, as in CRI-O: see registries.conf.
         insecure_registries: Vec<String> = Vec::new(), later restart, environment "CONTAINER_INSECURE_REGISTRY";
         /// Directory for downloads.
@@ -38,7 +38,7 @@ options! {
         /// Time without progress after which a pull is given up; 0 is never.
         pull_progress_timeout: Duration = Duration::ZERO, now restart;
         /// Mount artifacts as image volumes.
-        oci_artifact_mount_support: bool = true, later restart, environment "CONTAINER_OCI_ARTIFACT_SUPPORT";
+        oci_artifact_mount_support: bool = true, now restart, environment "CONTAINER_OCI_ARTIFACT_SUPPORT";
         /// What an image name without a registry may mean.
         short_name_mode: ShortNameMode = ShortNameMode::Enforcing, now restart;
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{check, effect, environment, options, reload};
+use crate::value::list;
 
 options! {
     /// CNI.
@@ -20,5 +21,11 @@ options! {
         cni_status_grace_period: Duration = Duration::ZERO, later restart, environment "CNI_STATUS_GRACE_PERIOD";
         /// Use the engine's own implementation of the stock CNI plugins (not an option of CRI-O).
         native_cni: bool = true, now restart;
+        /// Subnets of the built-in network, which is used where no CNI network is configured (not an option of CRI-O).
+        /// One, or one of IPv4 and one of IPv6 for dual stack; the first is that of a pod's primary address.
+        native_subnets: Vec<String> = list(&["10.85.0.0/16"]), now restart, check subnets;
+        /// Bridge of the built-in network (not an option of CRI-O). A second engine on a node needs one of its own, and
+        /// subnets of its own.
+        native_bridge: String = "ochre0".to_owned(), now restart, check device_name;
     }
 }

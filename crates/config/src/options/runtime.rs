@@ -33,17 +33,17 @@ options! {
         /// Label containers for SELinux. The default is whether the node uses SELinux.
         selinux: bool = false, now restart;
         /// Seccomp profile of containers with the runtime default; empty is the built-in one.
-        seccomp_profile: PathBuf = PathBuf::new(), later live, check absolute_or_empty;
+        seccomp_profile: PathBuf = PathBuf::new(), now live, check absolute_or_empty;
         /// Seccomp profile of privileged containers; empty is none.
-        privileged_seccomp_profile: PathBuf = PathBuf::new(), later live, check absolute_or_empty;
+        privileged_seccomp_profile: PathBuf = PathBuf::new(), now live, check absolute_or_empty;
         /// AppArmor profile of containers with the runtime default.
-        apparmor_profile: String = "crio-default".to_owned(), later live;
+        apparmor_profile: String = "crio-default".to_owned(), now live;
         /// Classes of block I/O.
         blockio_config_file: PathBuf = PathBuf::new(), later live, check absolute_or_empty;
         /// Read that file again for every container.
         blockio_reload: bool = false, later live;
         /// Directories of CDI device specifications.
-        cdi_spec_dirs: Vec<PathBuf> = vec![PathBuf::from("/etc/cdi"), PathBuf::from("/var/run/cdi")], later live, check absolutes;
+        cdi_spec_dirs: Vec<PathBuf> = vec![PathBuf::from("/etc/cdi"), PathBuf::from("/var/run/cdi")], now live, check absolutes;
         /// Configuration of irqbalance that is kept in step with CPUs given to pods.
         irqbalance_config_file: PathBuf = PathBuf::from("/etc/sysconfig/irqbalance"), later restart, check absolute_or_empty;
         /// Where the original CPU mask is kept; "disable" keeps none.
@@ -61,11 +61,11 @@ options! {
         /// Kernel parameters of all pods, `key=value` each.
         default_sysctls: Vec<String> = Vec::new(), now restart, check sysctls;
         /// Devices that pods may ask for by annotation.
-        allowed_devices: Vec<String> = list(&["/dev/fuse", "/dev/net/tun"]), later restart, check devices;
+        allowed_devices: Vec<String> = list(&["/dev/fuse", "/dev/net/tun"]), now restart, check devices;
         /// Devices of all containers, `source:target:rwm` each.
         additional_devices: Vec<String> = Vec::new(), now restart, check devices;
         /// Give device nodes to the user the container runs as.
-        device_ownership_from_security_context: bool = false, later restart;
+        device_ownership_from_security_context: bool = false, now restart;
         /// Directories of OCI hooks.
         hooks_dir: Vec<PathBuf> = vec![PathBuf::from("/usr/share/containers/oci/hooks.d")], later live, check absolutes;
         /// File of mounts for all containers, `host:container` a line.
@@ -113,7 +113,7 @@ options! {
         /// Checkpoint and restore by CRIU.
         enable_criu_support: bool = true, later restart;
         /// Send the kubelet events of containers.
-        enable_pod_events: bool = false, later restart, environment "ENABLE_POD_EVENTS";
+        enable_pod_events: bool = false, now restart, environment "ENABLE_POD_EVENTS";
         /// Do not confine containers of the host network by SELinux.
         hostnetwork_disable_selinux: bool = true, later restart;
         /// Leave host ports to somebody else.
@@ -143,9 +143,9 @@ options! {
         /// Take path, type, configuration and root from the default handler.
         inherit_default_runtime: bool = false, now live;
         /// Do not give host devices to privileged containers.
-        privileged_without_host_devices: bool = false, later live;
+        privileged_without_host_devices: bool = false, now live;
         /// Annotations that are acted on.
-        allowed_annotations: Vec<String> = Vec::new(), later live;
+        allowed_annotations: Vec<String> = Vec::new(), now live;
         /// Monitor program; this engine brings its own.
         monitor_path: String = String::new(), later live;
         /// Control group of the monitor.
@@ -169,7 +169,7 @@ options! {
         /// Where execs run: empty or "first" for the first CPU of the container.
         exec_cpu_affinity: String = String::new(), later live;
         /// Seccomp profile of the handler's containers with the runtime default.
-        seccomp_profile: PathBuf = PathBuf::new(), later live, check absolute_or_empty;
+        seccomp_profile: PathBuf = PathBuf::new(), now live, check absolute_or_empty;
         /// Longest time for making a container, seconds; at least 30.
         container_create_timeout: i64 = 240, later live, check not_negative;
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ochre_cri_api as api;
+use tonic::codegen::BoxStream;
 
+use super::batches;
 use crate::failure::Failure;
 use crate::service::Service;
 use crate::translate;
@@ -94,19 +96,27 @@ pub(crate) async fn list(
     service: &Service,
     request: api::ListContainersRequest,
 ) -> Result<api::ListContainersResponse, Failure> {
-    let api::ContainerFilter { id, state, pod_sandbox_id, label_selector } =
-        request.filter.unwrap_or_default();
-    let mut containers = match candidates(service, &id, &pod_sandbox_id)? {
-        Some(containers) => containers,
-        None => return Ok(api::ListContainersResponse { containers: Vec::new() }),
-    };
+    Ok(api::ListContainersResponse { containers: rows(service, request.filter)? })
+}
+
+pub(crate) async fn stream(
+    service: &Service,
+    request: api::StreamContainersRequest,
+) -> Result<BoxStream<api::StreamContainersResponse>, Failure> {
+    let pack = |containers| api::StreamContainersResponse { containers };
+    Ok(batches::stream(rows(service, request.filter)?, pack))
+}
+
+fn rows(service: &Service, filter: Option<api::ContainerFilter>) -> Result<Vec<api::Container>, Failure> {
+    let api::ContainerFilter { id, state, pod_sandbox_id, label_selector } = filter.unwrap_or_default();
+    let mut containers = candidates(service, &id, &pod_sandbox_id)?.unwrap_or_default();
     containers.retain(|container| translate::status::selected(&container.config.labels, &label_selector));
-    let containers = containers
+    let rows = containers
         .iter()
         .filter_map(|container| Some(translate::status::container_row(container, container.made()?)))
         .filter(|row| state.as_ref().is_none_or(|wanted| wanted.state == row.state))
         .collect();
-    Ok(api::ListContainersResponse { containers })
+    Ok(rows)
 }
 
 /// The containers with this id prefix in the pod with that id prefix; `None` when one of the two names nothing.

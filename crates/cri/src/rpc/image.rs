@@ -1,9 +1,11 @@
 //! The image verbs.
 
 use ochre_cri_api as api;
+use tonic::codegen::BoxStream;
 use ochre_image::{AuthConfig, PullRequest};
 use ochre_types::Secret;
 
+use super::batches;
 use crate::failure::Failure;
 use crate::service::Service;
 use crate::translate;
@@ -16,12 +18,24 @@ pub(crate) async fn list(
     service: &Service,
     request: api::ListImagesRequest,
 ) -> Result<api::ListImagesResponse, Failure> {
-    let wanted = request.filter.and_then(|filter| filter.image).map(|spec| spec.image).unwrap_or_default();
+    Ok(api::ListImagesResponse { images: rows(service, request.filter).await? })
+}
+
+pub(crate) async fn stream(
+    service: &Service,
+    request: api::StreamImagesRequest,
+) -> Result<BoxStream<api::StreamImagesResponse>, Failure> {
+    let pack = |images| api::StreamImagesResponse { images };
+    Ok(batches::stream(rows(service, request.filter).await?, pack))
+}
+
+async fn rows(service: &Service, filter: Option<api::ImageFilter>) -> Result<Vec<api::Image>, Failure> {
+    let wanted = filter.and_then(|filter| filter.image).map(|spec| spec.image).unwrap_or_default();
     let images = match wanted.as_str() {
         "" => service.images.list().await?,
         name => service.images.status(name).await?.into_iter().collect(),
     };
-    Ok(api::ListImagesResponse { images: images.iter().map(translate::image::summary).collect() })
+    Ok(images.iter().map(translate::image::summary).collect())
 }
 
 pub(crate) async fn status(

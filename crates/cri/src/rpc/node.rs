@@ -53,6 +53,8 @@ pub(crate) async fn status(
     if request.verbose {
         let mut config = service.about.config.clone();
         config["network"] = node.network.describe();
+        // Where containerd keeps its state; critest asks the file system around it for id-mapped mounts.
+        config["stateDir"] = node.paths.state_dir.to_string_lossy().into();
         info.insert("config".to_owned(), config.to_string());
     }
     Ok(api::StatusResponse {
@@ -63,8 +65,8 @@ pub(crate) async fn status(
         runtime_handlers: handlers(service),
         features: Some(api::RuntimeFeatures {
             supplemental_groups_policy: true,
-            user_namespaces_host_network: false,
-            mount_options: false,
+            user_namespaces_host_network: true,
+            mount_options: true,
         }),
     })
 }
@@ -76,7 +78,7 @@ fn handlers(service: &Service) -> Vec<api::RuntimeHandler> {
         name: name.to_owned(),
         features: Some(api::RuntimeHandlerFeatures {
             recursive_read_only_mounts: handler.features.recursive_read_only,
-            user_namespaces: false,
+            user_namespaces: service.pods.check_user_namespaces(handler).is_ok(),
         }),
     };
     let mut entries = vec![entry("", handlers.default_handler())];

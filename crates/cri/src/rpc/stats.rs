@@ -1,7 +1,9 @@
 //! The statistics verbs.
 
 use ochre_cri_api as api;
+use tonic::codegen::BoxStream;
 
+use super::batches;
 use super::container::candidates;
 use crate::failure::Failure;
 use crate::service::Service;
@@ -22,18 +24,30 @@ pub(crate) async fn list_containers(
     service: &Service,
     request: api::ListContainerStatsRequest,
 ) -> Result<api::ListContainerStatsResponse, Failure> {
-    let api::ContainerStatsFilter { id, pod_sandbox_id, label_selector } = request.filter.unwrap_or_default();
+    Ok(api::ListContainerStatsResponse { stats: container_rows(service, request.filter).await? })
+}
+
+pub(crate) async fn stream_containers(
+    service: &Service,
+    request: api::StreamContainerStatsRequest,
+) -> Result<BoxStream<api::StreamContainerStatsResponse>, Failure> {
+    let pack = |container_stats| api::StreamContainerStatsResponse { container_stats };
+    Ok(batches::stream(container_rows(service, request.filter).await?, pack))
+}
+
+async fn container_rows(
+    service: &Service,
+    filter: Option<api::ContainerStatsFilter>,
+) -> Result<Vec<api::ContainerStats>, Failure> {
+    let api::ContainerStatsFilter { id, pod_sandbox_id, label_selector } = filter.unwrap_or_default();
     let mut containers = candidates(service, &id, &pod_sandbox_id)?.unwrap_or_default();
     containers.retain(|container| translate::status::selected(&container.config.labels, &label_selector));
     let filesystem = service.images.usage();
-    let stats = service
-        .pods
-        .read_stats(containers)
-        .await
+    let stats = service.pods.read_stats(containers).await;
+    Ok(stats
         .iter()
         .map(|(container, stats)| translate::stats::container(container, Some(stats), &filesystem))
-        .collect();
-    Ok(api::ListContainerStatsResponse { stats })
+        .collect())
 }
 
 pub(crate) async fn sandbox(
@@ -51,7 +65,22 @@ pub(crate) async fn list_sandboxes(
     service: &Service,
     request: api::ListPodSandboxStatsRequest,
 ) -> Result<api::ListPodSandboxStatsResponse, Failure> {
-    let api::PodSandboxStatsFilter { id, label_selector } = request.filter.unwrap_or_default();
+    Ok(api::ListPodSandboxStatsResponse { stats: sandbox_rows(service, request.filter).await? })
+}
+
+pub(crate) async fn stream_sandboxes(
+    service: &Service,
+    request: api::StreamPodSandboxStatsRequest,
+) -> Result<BoxStream<api::StreamPodSandboxStatsResponse>, Failure> {
+    let pack = |pod_sandbox_stats| api::StreamPodSandboxStatsResponse { pod_sandbox_stats };
+    Ok(batches::stream(sandbox_rows(service, request.filter).await?, pack))
+}
+
+async fn sandbox_rows(
+    service: &Service,
+    filter: Option<api::PodSandboxStatsFilter>,
+) -> Result<Vec<api::PodSandboxStats>, Failure> {
+    let api::PodSandboxStatsFilter { id, label_selector } = filter.unwrap_or_default();
     let mut sandboxes = match id.as_str() {
         "" => service.pods.sandboxes(),
         id => match service.pods.sandbox(id) {
@@ -67,5 +96,5 @@ pub(crate) async fn list_sandboxes(
         let read = service.pods.sandbox_stats(&sandbox).await?;
         stats.push(translate::stats::sandbox(&sandbox, &read, &filesystem));
     }
-    Ok(api::ListPodSandboxStatsResponse { stats })
+    Ok(stats)
 }

@@ -1,9 +1,10 @@
 //! CreateContainer's configuration.
 
 use ochre_cri_api as api;
-use ochre_pod::config::{ContainerConfig, ContainerMetadata, Device, Mount, Propagation};
+use ochre_pod::config::{ContainerConfig, ContainerMetadata, Device, Mount, Propagation, VolumeImage};
+use ochre_types::ImageId;
 
-use super::{check_map, resources, security, signal, unsupported};
+use super::{check_map, resources, security, signal};
 use crate::failure::Failure;
 
 /// Most entries of any list in a container's configuration.
@@ -42,7 +43,6 @@ pub(crate) fn config(config: api::ContainerConfig) -> Result<ContainerConfig, Fa
     let image =
         image.filter(|image| !image.image.is_empty()).ok_or(Failure::Missing { field: "config.image" })?;
     let api::LinuxContainerConfig { resources: limits, security_context } = linux.unwrap_or_default();
-    unsupported("CDI_devices", !cdi_devices.is_empty())?;
     Ok(ContainerConfig {
         metadata: self::metadata(metadata)?,
         user_specified_image: image.user_specified_image,
@@ -94,7 +94,9 @@ fn mount(mount: api::Mount) -> Result<Mount, Failure> {
         image_sub_path,
         mount_options,
     } = mount;
-    unsupported("mount_options", !mount_options.is_empty())?;
+    if mount_options.len() > MANY {
+        return Err(Failure::invalid("mount_options", format!("list of {}", mount_options.len()), "at most 10000 entries"));
+    }
     let propagation = match api::MountPropagation::try_from(propagation) {
         Ok(api::MountPropagation::PropagationPrivate) => Propagation::Private,
         Ok(api::MountPropagation::PropagationHostToContainer) => Propagation::HostToContainer,
@@ -110,7 +112,10 @@ fn mount(mount: api::Mount) -> Result<Mount, Failure> {
     Ok(Mount {
         container_path,
         host_path,
-        image: image.map(|image| image.image).filter(|name| !name.is_empty()),
+        image: image.filter(|image| !image.image.is_empty()).map(|image| VolumeImage {
+            reference: image.image,
+            user_specified: image.user_specified_image,
+        }),
         image_sub_path,
         readonly,
         recursive_readonly: recursive_read_only,
@@ -118,11 +123,12 @@ fn mount(mount: api::Mount) -> Result<Mount, Failure> {
         propagation,
         uid_mappings: security::id_mappings(uid_mappings),
         gid_mappings: security::id_mappings(gid_mappings),
+        options: mount_options,
     })
 }
 
-/// A mount for a status.
-pub(crate) fn mount_to_api(mount: &Mount) -> api::Mount {
+/// A mount for a status; `volume` is the id of the image behind it.
+pub(crate) fn mount_to_api(mount: &Mount, volume: Option<&ImageId>) -> api::Mount {
     let propagation = match mount.propagation {
         Propagation::Private => api::MountPropagation::PropagationPrivate,
         Propagation::HostToContainer => api::MountPropagation::PropagationHostToContainer,
@@ -137,12 +143,15 @@ pub(crate) fn mount_to_api(mount: &Mount) -> api::Mount {
         uid_mappings: security::id_mappings_to_api(&mount.uid_mappings),
         gid_mappings: security::id_mappings_to_api(&mount.gid_mappings),
         recursive_read_only: mount.recursive_readonly,
-        image: mount
-            .image
-            .as_ref()
-            .map(|image| api::ImageSpec { image: image.clone(), ..Default::default() }),
+        image: mount.image.as_ref().map(|image| api::ImageSpec {
+            image: image.reference.clone(),
+            user_specified_image: image.user_specified.clone(),
+            // What PullImage answered for it.
+            image_ref: volume.map(ImageId::to_string).unwrap_or_default(),
+            ..Default::default()
+        }),
         image_sub_path: mount.image_sub_path.clone(),
-        mount_options: Vec::new(),
+        mount_options: mount.options.clone(),
     }
 }
 
@@ -175,8 +184,13 @@ mod tests {
             host_path: "/srv".into(),
             readonly: true,
             propagation: 1,
+            selinux_relabel: true,
+            recursive_read_only: true,
+            uid_mappings: vec![api::IdMapping { host_id: 1, container_id: 0, length: 2 }],
+            gid_mappings: vec![api::IdMapping { host_id: 3, container_id: 0, length: 4 }],
+            mount_options: vec!["noexec".into()],
             ..Default::default()
         };
-        assert_eq!(mount_to_api(&mount(given.clone()).unwrap()), given);
+        assert_eq!(mount_to_api(&mount(given.clone()).unwrap(), None), given);
     }
 }

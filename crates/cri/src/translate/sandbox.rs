@@ -148,7 +148,7 @@ fn port_mapping(mapping: api::PortMapping) -> Result<Option<PortMapping>, Failur
     let host_ip = match host_ip.as_str() {
         "" => None,
         text => match text.parse::<std::net::IpAddr>() {
-            Ok(address) if address.is_unspecified() => None,
+            // 0.0.0.0 and :: stay what they are: every address of that family.
             Ok(address) => Some(address),
             Err(_) => {
                 return Err(Failure::invalid("host_ip", format!("{host_ip:?}"), "an IPv4 or IPv6 address"));

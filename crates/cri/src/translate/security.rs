@@ -40,6 +40,18 @@ pub(crate) fn namespaces(options: Option<api::NamespaceOption>) -> Result<Namesp
     })
 }
 
+/// Those of a container. Of network and IPC there is one for all of a pod: a mode that asks for another is refused, for
+/// the container would not get what it says.
+fn container_namespaces(options: Option<api::NamespaceOption>) -> Result<NamespaceOptions, Failure> {
+    let options = namespaces(options)?;
+    for (field, mode) in [("network namespace mode", options.network), ("ipc namespace mode", options.ipc)] {
+        if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
+            return Err(Failure::invalid(field, format!("{mode:?}"), "a container takes POD or NODE"));
+        }
+    }
+    Ok(options)
+}
+
 fn user_namespace(options: api::UserNamespace) -> Result<UserNamespace, Failure> {
     let api::UserNamespace { mode: value, uids, gids } = options;
     Ok(UserNamespace {
@@ -200,7 +212,7 @@ pub(crate) fn container(context: api::LinuxContainerSecurityContext) -> Result<C
             drop: drop_capabilities,
             add_ambient: add_ambient_capabilities,
         },
-        namespaces: namespaces(namespace_options)?,
+        namespaces: container_namespaces(namespace_options)?,
         run_as: run_as(Identity {
             user: run_as_user,
             group: run_as_group,

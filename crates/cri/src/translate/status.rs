@@ -2,7 +2,7 @@
 
 use ochre_cri_api as api;
 use ochre_pod::config::SandboxConfig;
-use ochre_pod::{Container, ContainerState, ExitReason, Made, Sandbox};
+use ochre_pod::{Container, ContainerState, ExitReason, Made, Sandbox, SandboxState};
 
 use super::container::mount_to_api;
 use super::{resources, security, signal};
@@ -16,11 +16,13 @@ pub(crate) fn sandbox_metadata(config: &SandboxConfig) -> api::PodSandboxMetadat
     }
 }
 
-fn sandbox_state(sandbox: &Sandbox) -> i32 {
-    let state = if sandbox.is_ready() {
-        api::PodSandboxState::SandboxReady
-    } else {
-        api::PodSandboxState::SandboxNotready
+fn sandbox_state(state: &SandboxState) -> i32 {
+    let state = match state {
+        SandboxState::Ready(_) => api::PodSandboxState::SandboxReady,
+        SandboxState::Creating
+        | SandboxState::Stopping(_)
+        | SandboxState::Stopped
+        | SandboxState::Removing => api::PodSandboxState::SandboxNotready,
     };
     state as i32
 }
@@ -30,7 +32,7 @@ pub(crate) fn sandbox_row(sandbox: &Sandbox) -> api::PodSandbox {
     api::PodSandbox {
         id: sandbox.id.to_string(),
         metadata: Some(sandbox_metadata(&sandbox.config)),
-        state: sandbox_state(sandbox),
+        state: sandbox_state(&sandbox.state()),
         created_at: sandbox.created_at.nanos(),
         labels: sandbox.config.labels.clone(),
         annotations: sandbox.config.annotations.clone(),
@@ -40,13 +42,18 @@ pub(crate) fn sandbox_row(sandbox: &Sandbox) -> api::PodSandbox {
 
 /// PodSandboxStatus.
 pub(crate) fn sandbox(sandbox: &Sandbox) -> api::PodSandboxStatus {
+    sandbox_in(sandbox, &sandbox.state())
+}
+
+/// PodSandboxStatus in a state that it may have left since.
+pub(crate) fn sandbox_in(sandbox: &Sandbox, state: &SandboxState) -> api::PodSandboxStatus {
     let ips: Vec<String> =
-        sandbox.state().live().map(|l| l.ips.iter().map(ToString::to_string).collect()).unwrap_or_default();
+        state.live().map(|l| l.ips.iter().map(ToString::to_string).collect()).unwrap_or_default();
     let mut ips = ips.into_iter();
     api::PodSandboxStatus {
         id: sandbox.id.to_string(),
         metadata: Some(sandbox_metadata(&sandbox.config)),
-        state: sandbox_state(sandbox),
+        state: sandbox_state(state),
         created_at: sandbox.created_at.nanos(),
         network: Some(api::PodSandboxNetworkStatus {
             ip: ips.next().unwrap_or_default(),
@@ -151,12 +158,20 @@ fn end(state: &ContainerState) -> End {
 
 /// ContainerStatus.
 pub(crate) fn container(container: &Container, made: &Made) -> api::ContainerStatus {
-    let state = container.state();
-    let end = end(&state);
+    container_in(container, made, &container.state())
+}
+
+/// ContainerStatus in a state that it may have left since.
+pub(crate) fn container_in(
+    container: &Container,
+    made: &Made,
+    state: &ContainerState,
+) -> api::ContainerStatus {
+    let end = end(state);
     api::ContainerStatus {
         id: container.id.to_string(),
         metadata: Some(container_metadata(container)),
-        state: container_state(&state) as i32,
+        state: container_state(state) as i32,
         created_at: container.created_at.nanos(),
         started_at: end.started_at,
         finished_at: end.finished_at,
@@ -167,7 +182,13 @@ pub(crate) fn container(container: &Container, made: &Made) -> api::ContainerSta
         message: end.message,
         labels: container.config.labels.clone(),
         annotations: container.config.annotations.clone(),
-        mounts: container.config.mounts.iter().map(mount_to_api).collect(),
+        mounts: container
+            .config
+            .mounts
+            .iter()
+            .enumerate()
+            .map(|(place, mount)| mount_to_api(mount, made.volumes.get(&place)))
+            .collect(),
         log_path: made.log_path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
         resources: Some(api::ContainerResources {
             linux: Some(resources::to_api(&container.resources())),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ochre_types::{Digest, ErrorKind};
 
+use crate::artifact::error::ArtifactError;
 use crate::auth::AuthError;
 use crate::config::ConfigError;
 use crate::error::PullReason;
@@ -70,7 +71,7 @@ pub enum PullError {
         layer: Digest,
         /// Why.
         #[source]
-        source: ochre_archive::Error,
+        source: ochre_archive::worker::WorkerError,
     },
     /// A layer unpacks to something else than the configuration says.
     #[error("layer {layer} unpacks to {actual}, but the image configuration says {expected}")]
@@ -94,6 +95,9 @@ pub enum PullError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ochre_storage::Error),
+    /// The artifact cannot be kept.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// The layout or archive cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -121,6 +125,7 @@ impl PullError {
             Self::LayerLost { .. } | Self::Stopped => ErrorKind::Unavailable,
             Self::Shared(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Artifact(error) => error.kind(),
             Self::Layout(error) => error.kind(),
         }
     }
@@ -129,7 +134,12 @@ impl PullError {
     /// removed meanwhile. Another try fetches it.
     pub(crate) fn is_lost_layer(&self) -> bool {
         use ochre_storage::Error::{LayerNotFound, ParentMissing};
-        matches!(self, Self::LayerLost { .. } | Self::Store(LayerNotFound { .. } | ParentMissing { .. }))
+        matches!(
+            self,
+            Self::LayerLost { .. }
+                | Self::Store(LayerNotFound { .. } | ParentMissing { .. })
+                | Self::Artifact(ArtifactError::Lost { .. })
+        )
     }
 
     /// The reason CRI has a word for.
@@ -153,6 +163,7 @@ impl PullError {
             | Self::DiffId { .. }
             | Self::LayerLost { .. }
             | Self::Store(_)
+            | Self::Artifact(_)
             | Self::Layout(_)
             | Self::Stopped => None,
         }

@@ -1,7 +1,7 @@
 //! One layer: from its source into a staged directory of the store.
 //!
 //! ```text
-//!  network task ─► channel of 16 pieces ─► blocking thread: VerifyingReader ─► apply_layer ─► staging
+//!  network task ─► channel of 16 pieces ─► blocking thread: VerifyingReader ─► unpack worker ─► staging
 //! ```
 //!
 //! A layer that two pulls want at the same time is fetched once. What they share is the *staged* layer, which depends
@@ -11,10 +11,12 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use ochre_archive::{ApplyOptions, VerifyingReader, apply_layer};
+use ochre_archive::worker::{Worker, WorkerError};
+use ochre_archive::{Applied, ApplyOptions, VerifyingReader, apply_layer};
 use ochre_storage::{LayerDigests, LayerStaging, Store};
 use ochre_sys::rooted::Root;
 use ochre_types::{Digest, ErrorKind, LayerId, Timestamp};
@@ -92,6 +94,7 @@ pub(crate) struct Origin {
     pub(crate) store: Store,
     pub(crate) sources: Vec<Arc<RegistryClient>>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) unpacker: Option<PathBuf>,
 }
 
 impl Fetches {
@@ -142,9 +145,10 @@ impl Fetches {
 
 async fn download(wanted: Wanted, origin: Origin) -> Result<Staged, PullError> {
     let (sink, pieces) = mpsc::channel(PIECES);
-    let (store, layer) = (origin.store.clone(), wanted.clone());
+    let (store, layer, unpacker) = (origin.store.clone(), wanted.clone(), origin.unpacker.clone());
     let unpacking = tokio::task::spawn_blocking(move || {
-        unpack(&store, &layer, PieceReader { pieces, current: Bytes::new() })
+        let input = PieceReader::new(pieces);
+        unpack(&store, unpacker.as_deref(), &layer, input)
     });
     let download = Download { digest: &wanted.digest, size: wanted.size, progress: &origin.progress };
     let received = download.run(&origin.sources, sink).await;
@@ -156,9 +160,11 @@ async fn download(wanted: Wanted, origin: Origin) -> Result<Staged, PullError> {
     Ok(staged)
 }
 
-/// Unpacks `input` and verifies everything that was promised about it. Blocking. `None`: the layer exists by now.
+/// Unpacks `input` in a worker (`unpacker`, without one in this process) and verifies everything that was promised about
+/// it. Blocking. `None`: the layer exists by now.
 pub(crate) fn unpack(
     store: &Store,
+    unpacker: Option<&Path>,
     wanted: &Wanted,
     input: impl Read + Send,
 ) -> Result<Option<Unpacked>, PullError> {
@@ -168,8 +174,8 @@ pub(crate) fn unpack(
         staging => staging?,
     };
     let mut input = VerifyingReader::new(input, wanted.digest.clone(), Some(wanted.size));
-    let applied =
-        apply(&mut staging, &mut input).map_err(|source| PullError::Unpack { layer: layer.clone(), source });
+    let applied = apply(&staging, unpacker, &mut input)
+        .map_err(|source| PullError::Unpack { layer: layer.clone(), source });
     let applied = match applied {
         Ok(applied) => applied,
         Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
@@ -203,23 +209,34 @@ pub(crate) fn unpack(
 }
 
 fn apply(
-    staging: &mut LayerStaging,
+    staging: &LayerStaging,
+    unpacker: Option<&Path>,
     input: &mut (impl Read + Send),
-) -> Result<ochre_archive::Applied, ochre_archive::Error> {
-    let root = staging
-        .root()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|source| ochre_archive::Error::TarSplit { source })?;
+) -> Result<Applied, WorkerError> {
     let options = ApplyOptions { device_nodes: true, ..ApplyOptions::default() };
-    let mut tar_split = staging.tar_split();
-    apply_layer(input, &Root::from_fd(root), Some(&mut tar_split), &options)
+    match unpacker {
+        Some(program) => {
+            let (root, tar_split) = (staging.root().as_fd(), staging.tar_split_file());
+            Worker::start(program, root, tar_split, &options)?.run(input)
+        }
+        None => {
+            let root = staging.root().as_fd().try_clone_to_owned();
+            let root = Root::from_fd(root.map_err(|source| WorkerError::Feed { source })?);
+            Ok(apply_layer(input, &root, Some(&mut staging.tar_split()), &options)?)
+        }
+    }
 }
 
 /// Reads what comes out of the channel. Blocking.
-struct PieceReader {
+pub(crate) struct PieceReader {
     pieces: mpsc::Receiver<Bytes>,
     current: Bytes,
+}
+
+impl PieceReader {
+    pub(crate) fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self { pieces, current: Bytes::new() }
+    }
 }
 
 impl Read for PieceReader {

@@ -14,7 +14,7 @@ use crate::platform::Platform;
 use crate::registry::RegistryError;
 use crate::registry::client::{RegistryClient, ServedManifest};
 
-/// The documents of an image.
+/// The documents of an image or artifact.
 pub(crate) struct Found {
     pub(crate) manifest: Manifest,
     /// Digest and bytes of the image's manifest.
@@ -33,15 +33,15 @@ pub(crate) struct Resolved {
     pub(crate) layers: Vec<Wanted>,
 }
 
-/// Asks the sources in turn. Returns the documents, and the sources from the one that answered on.
+/// Asks the sources in turn; with `artifacts`, an artifact will do as well as an image. Returns the documents, and the sources from the one that answered on.
 pub(super) async fn find(
     sources: &[Arc<RegistryClient>],
     selector: &str,
-    platform: &Platform,
+    (platform, artifacts): (&Platform, bool),
 ) -> Result<(Found, Vec<Arc<RegistryClient>>), PullError> {
     let mut attempts = Vec::new();
     for (number, source) in sources.iter().enumerate() {
-        match find_at(source, selector, platform).await {
+        match find_at(source, selector, (platform, artifacts)).await {
             Ok(found) => return Ok((found, sources[number..].to_vec())),
             Err(PullError::Registry(error)) => attempts.push((source.place(), error)),
             // What is wrong with the content does not get better elsewhere, except in a mirror of other content.
@@ -59,11 +59,15 @@ pub(super) async fn find(
     Err(PullError::AllSources { attempts })
 }
 
-async fn find_at(source: &RegistryClient, selector: &str, platform: &Platform) -> Result<Found, PullError> {
+async fn find_at(
+    source: &RegistryClient,
+    selector: &str,
+    (platform, artifacts): (&Platform, bool),
+) -> Result<Found, PullError> {
     let served = source.manifest(selector).await?;
     let index = match parse(&served)? {
         Document::Image(manifest) => {
-            manifest.check()?;
+            check(&manifest, artifacts)?;
             return Ok(Found { manifest: *manifest, chosen: (served.digest, served.bytes), index: None });
         }
         Document::Index(index) => index,
@@ -78,12 +82,17 @@ async fn find_at(source: &RegistryClient, selector: &str, platform: &Platform) -
         Document::Image(manifest) => manifest,
         Document::Index(_) => return Err(ManifestError::NestedIndex { digest: chosen.digest }.into()),
     };
-    manifest.check()?;
+    check(&manifest, artifacts)?;
     Ok(Found {
         manifest: *manifest,
         chosen: (chosen.digest, chosen.bytes),
         index: Some((served.digest, served.bytes)),
     })
+}
+
+/// Refuses what is neither an image that runs here nor, where those are wanted, an artifact.
+fn check(manifest: &Manifest, artifacts: bool) -> Result<(), ManifestError> {
+    if artifacts && manifest.is_artifact() { Ok(()) } else { manifest.check() }
 }
 
 fn parse(served: &ServedManifest) -> Result<Document, ManifestError> {

@@ -44,7 +44,10 @@ impl Request {
                 to.u8(u8::from(exec.terminal));
                 to.u64(exec.timeout.map_or(0, millis));
             }
-            Self::KillExec { exec_id } => to.bytes(exec_id.as_str().as_bytes()),
+            Self::KillExec { exec_id, grace } => {
+                to.bytes(exec_id.as_str().as_bytes());
+                to.u64(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+            }
             Self::Attach(Attach { id }) => to.bytes(id.as_str().as_bytes()),
             Self::Adopt(adopt) => {
                 encode_create(&mut to, &adopt.container);
@@ -99,7 +102,7 @@ impl Request {
                 terminal: from.bool()?,
                 timeout: Some(from.u64()?).filter(|ms| *ms > 0).map(Duration::from_millis),
             }),
-            11 => Self::KillExec { exec_id: from.id()? },
+            11 => Self::KillExec { exec_id: from.id()?, grace: Duration::from_millis(from.u64()?) },
             12 => Self::Attach(Attach { id: from.id()? }),
             13 => Self::Adopt(Adopt {
                 container: decode_create(&mut from)?,

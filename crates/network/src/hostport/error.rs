@@ -1,6 +1,7 @@
 //! Failures of host ports.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ochre_types::{ErrorKind, SandboxId};
@@ -23,6 +24,16 @@ pub enum HostPortError {
         /// Who has it.
         owner: SandboxId,
     },
+    /// A process of the node listens on the port.
+    #[error("host port {port}/{protocol} is taken by a process of the node that listens on {address}")]
+    InUse {
+        /// The port.
+        port: u16,
+        /// Its protocol.
+        protocol: PortProtocol,
+        /// Where the process listens.
+        address: IpAddr,
+    },
     /// The request maps one host port twice.
     #[error("host port {port}/{protocol} is requested twice with different targets")]
     Twice {
@@ -42,6 +53,16 @@ pub enum HostPortError {
     /// The host address is of a family the pod has no address of.
     #[error("host port {port}/{protocol}: the pod has no address of the family of the host address")]
     NoAddress {
+        /// The port.
+        port: u16,
+        /// Its protocol.
+        protocol: PortProtocol,
+    },
+    /// The kernel cannot lead `::1` to another device.
+    #[error(
+        "host port {port}/{protocol}: the kernel cannot publish a port on ::1; use 127.0.0.1 or another address"
+    )]
+    LoopbackV6 {
         /// The port.
         port: u16,
         /// Its protocol.
@@ -83,10 +104,13 @@ impl HostPortError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Taken { .. } => ErrorKind::AlreadyExists,
-            Self::Twice { .. } | Self::NoContainerPort { .. } | Self::NoAddress { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            // Not `AlreadyExists`: that would be said of the pod.
+            Self::Taken { .. }
+            | Self::InUse { .. }
+            | Self::Twice { .. }
+            | Self::NoContainerPort { .. }
+            | Self::LoopbackV6 { .. }
+            | Self::NoAddress { .. } => ErrorKind::InvalidArgument,
             Self::Unsupported { .. } => ErrorKind::FailedPrecondition,
             Self::Kernel { source } => source.kind(),
             Self::Setting { source } => source.kind(),

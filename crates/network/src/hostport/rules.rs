@@ -1,11 +1,11 @@
 //! The table of host ports: its fixed part and the entries of a pod.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ochre_types::SandboxId;
 
 use super::claims::{Port, Record};
-use crate::nft::expr::{Expr, FIRST, TO_THIS_NODE, TRANSLATED};
+use crate::nft::expr::{Expr, FIRST, TO_THIS_NODE, TRANSLATED, in_subnet, octets, prefix};
 use crate::nft::table::{TYPE_DEVICE_NAME, TYPE_PORT, TYPE_PROTOCOL, concatenation};
 use crate::nft::{Chain, Element, Family, Hook, Set, Transaction};
 
@@ -20,7 +20,7 @@ const TRANSLATE: &str = "translate";
 const DEVICE_NAME: usize = 16;
 
 /// Replaces the table by its fixed part, without any pod.
-pub(crate) fn skeleton(transaction: &mut Transaction, family: Family) {
+pub(crate) fn skeleton(transaction: &mut Transaction<'_>, family: Family) {
     transaction.replace_table();
     for (set, id) in sets(family).iter().zip(1..) {
         transaction.add_set(set, id);
@@ -31,9 +31,17 @@ pub(crate) fn skeleton(transaction: &mut Transaction, family: Family) {
     transaction.add_chain(Chain { name: "output", hook: base("nat", 3, -100) });
     transaction.add_chain(Chain { name: "postrouting", hook: base("nat", 4, 100) });
     add_translation(transaction, family);
+    let loopback = prefix(Ipv6Addr::LOCALHOST.into(), 128);
     for chain in ["prerouting", "output"] {
-        let [kind, local] = TO_THIS_NODE;
-        transaction.add_rule(chain, &[kind, local, Expr::Jump(TRANSLATE)]);
+        let mut rule = Vec::new();
+        if (family, chain) == (Family::V6, "output") {
+            // The kernel takes no answer to `::1` from another device: a connection that is not translated is refused
+            // at once, and its client goes on to 127.0.0.1.
+            rule.extend(in_subnet(family, &loopback, family.destination_offset(), false));
+        }
+        rule.extend(TO_THIS_NODE);
+        rule.push(Expr::Jump(TRANSLATE));
+        transaction.add_rule(chain, &rule);
     }
     let width = family.address_length();
     let (source, destination) = (family.source_offset(), family.destination_offset());
@@ -52,6 +60,7 @@ pub(crate) fn skeleton(transaction: &mut Transaction, family: Family) {
     );
     if family == Family::V4 {
         add_loopback(transaction);
+        add_guard(transaction);
     }
 }
 
@@ -118,7 +127,7 @@ fn sets(family: Family) -> Vec<Set> {
 }
 
 /// A mapping of one address of the node wins over one of all addresses.
-fn add_translation(transaction: &mut Transaction, family: Family) {
+fn add_translation(transaction: &mut Transaction<'_>, family: Family) {
     let width = family.address_length() / 4;
     let dnat = Expr::Dnat { family, address: FIRST, port: FIRST + width };
     transaction.add_rule(
@@ -142,27 +151,25 @@ fn add_translation(transaction: &mut Transaction, family: Family) {
     );
 }
 
-/// 127.0.0.0/8: masquerade our own, refuse everybody else's. IPv6 has no `route_localnet`, so `::1` cannot be translated.
-fn add_loopback(transaction: &mut Transaction) {
-    let from_loopback = |offset| {
-        [
-            Expr::Network { offset, length: 4, to: FIRST },
-            Expr::Mask { register: FIRST, mask: [255, 0, 0, 0] },
-            Expr::Equal { register: FIRST, value: &[127, 0, 0, 0] },
-        ]
-    };
+/// Connections of the node from 127.0.0.0/8 keep their source when they are translated. The pod could not answer to that.
+fn add_loopback(transaction: &mut Transaction<'_>) {
+    let loopback = prefix(Ipv4Addr::LOCALHOST.into(), 8);
     let mut masquerade = TRANSLATED.to_vec();
-    masquerade.extend(from_loopback(Family::V4.source_offset()));
+    masquerade.extend(in_subnet(Family::V4, &loopback, Family::V4.source_offset(), true));
     masquerade.push(Expr::Masquerade);
     transaction.add_rule("postrouting", &masquerade);
+}
 
+/// Refuses everybody else's packets from or to 127.0.0.0/8, which `route_localnet` would let in.
+fn add_guard(transaction: &mut Transaction<'_>) {
     // Before connection tracking (-200): answers to 127.0.0.1 still carry the node's own address then.
     let hook = Some(Hook { kind: "filter", number: 0, priority: -300 });
     transaction.add_chain(Chain { name: "guard", hook });
+    let loopback = prefix(Ipv4Addr::LOCALHOST.into(), 8);
     for offset in [Family::V4.destination_offset(), Family::V4.source_offset()] {
         let mut rule =
             vec![Expr::InputName { to: FIRST }, Expr::Lookup { set: GUARDED, from: FIRST, to: None }];
-        rule.extend(from_loopback(offset));
+        rule.extend(in_subnet(Family::V4, &loopback, offset, true));
         rule.push(Expr::Drop);
         transaction.add_rule("guard", &rule);
     }
@@ -179,31 +186,17 @@ fn port_element(port: &Port) -> Element {
 }
 
 /// From the pod's whole subnet to the pod: its neighbours would answer each other directly, past the translation.
-fn hairpin(address: IpAddr, prefix: u8) -> Element {
-    let whole = octets(address);
-    let mask: Vec<u8> = (0..whole.len())
-        .map(|index| {
-            let bits = usize::from(prefix).saturating_sub(index * 8).min(8);
-            u8::MAX.checked_shl(8 - bits as u32).unwrap_or(0)
-        })
-        .collect();
-    let mut key: Vec<u8> = whole.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
-    let mut end: Vec<u8> = whole.iter().zip(&mask).map(|(byte, mask)| byte | !mask).collect();
-    key.extend(&whole);
-    end.extend(&whole);
+fn hairpin(address: IpAddr, length: u8) -> Element {
+    let (mut key, mask) = prefix(address, length);
+    let mut end: Vec<u8> = key.iter().zip(&mask).map(|(byte, mask)| byte | !mask).collect();
+    key.extend(octets(address));
+    end.extend(octets(address));
     Element { set: HAIRPINS, key, key_end: Some(end), value: None, comment: None }
 }
 
 fn padded(port: u16) -> [u8; 4] {
     let [high, low] = port.to_be_bytes();
     [high, low, 0, 0]
-}
-
-fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
 }
 
 #[cfg(test)]

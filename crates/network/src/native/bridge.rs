@@ -1,34 +1,51 @@
 //! The bridge of the built-in network, made when the first pod needs it.
+//!
+//! It carries the state directory of the engine that uses it as its alias: two engines with one bridge would give the same
+//! addresses to their pods, so the second is told to take a bridge and subnets of its own as long as the first has pods.
+
+use std::net::IpAddr;
+use std::path::Path;
 
 use parking_lot::Mutex;
 
-use super::{NativeError, hardware_address, masquerade};
+use super::{NativeError, enable_v6, hardware_address, masquerade, settled, sweep};
 use crate::config::NativeConfig;
 use crate::netlink::route::Route;
 use crate::netlink::{NetlinkError, Protocol, Socket};
+use crate::nft::Family;
 use crate::sysctl;
 
 /// The bridge device and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     config: NativeConfig,
+    /// Names this engine on the device.
+    alias: String,
+    table: String,
     /// Index of the device this process has set up; another index means that somebody removed ours.
     /// The lock makes the first pods wait for one setup instead of racing through it.
     ready: Mutex<Option<u32>>,
 }
 
 impl Bridge {
-    pub(crate) fn new(config: NativeConfig) -> Self {
-        Self { config, ready: Mutex::new(None) }
+    pub(crate) fn new(config: NativeConfig, state_dir: &Path) -> Self {
+        // The kernel keeps up to 255 bytes.
+        let alias = format!("ochre: {}", state_dir.display()).chars().take(120).collect();
+        Self { table: config.table(masquerade::TABLE), config, alias, ready: Mutex::new(None) }
     }
 
-    /// The index of the bridge, which is up, has its address and is masqueraded.
+    pub(crate) fn hardware_address(&self) -> [u8; 6] {
+        let gateways: Vec<IpAddr> = self.config.subnets.iter().map(|subnet| subnet.gateway()).collect();
+        hardware_address(&gateways)
+    }
+
+    /// The index of the bridge, which is up, has its addresses and is masqueraded.
     pub(crate) fn ensure(&self, route: &mut Route) -> Result<u32, NativeError> {
         let mut ready = self.ready.lock();
         let mut socket = Socket::open(Protocol::Netfilter)?;
         let link = route.link(&self.config.bridge)?;
         if let Some(link) = link.filter(|link| link.up && *ready == Some(link.index))
-            && masquerade::exists(&mut socket)?
+            && self.is_masqueraded(&mut socket)?
         {
             return Ok(link.index);
         }
@@ -48,15 +65,22 @@ impl Bridge {
             }
             route.delete(&self.config.bridge)?;
         }
-        masquerade::remove(self.config.subnet)?;
+        masquerade::remove(&self.table, &self.config.subnets)?;
         Ok(true)
+    }
+
+    fn is_masqueraded(&self, socket: &mut Socket) -> Result<bool, NetlinkError> {
+        let families = self.config.subnets.iter().map(|subnet| Family::of(subnet.gateway()));
+        families
+            .map(|family| masquerade::exists(socket, family, &self.table))
+            .try_fold(true, |all, one| Ok(all && one?))
     }
 
     /// Every step is fine with being repeated.
     fn set_up(&self, route: &mut Route, socket: &mut Socket) -> Result<u32, NativeError> {
-        let NativeConfig { bridge, subnet, mtu, .. } = &self.config;
+        let NativeConfig { bridge, subnets, mtu, .. } = &self.config;
         if route.link(bridge)?.is_none() {
-            match route.add_bridge(bridge, hardware_address(subnet.gateway()), *mtu) {
+            match route.add_bridge(bridge, self.hardware_address(), *mtu) {
                 Err(error) if error.errno() == Some(libc::EEXIST) => {}
                 result => result?,
             }
@@ -65,17 +89,61 @@ impl Bridge {
         if link.kind != "bridge" {
             return Err(NativeError::NotABridge { name: bridge.clone() });
         }
-        // The network is IPv4 only: a pod must not become the node's IPv6 router either (CVE-2020-10749).
-        sysctl::set_if_present(&format!("net/ipv6/conf/{bridge}/disable_ipv6"), "1")?;
-        sysctl::set("net/ipv4/ip_forward", "1")?;
-        route.add_address(link.index, subnet.gateway(), subnet.prefix())?;
+        self.claim(route, link.index, link.alias)?;
+        if subnets.has_v6() {
+            enable_v6(bridge)?;
+            sysctl::set(&format!("net/ipv6/conf/{bridge}/accept_ra"), "0")?;
+            forward_v6()?;
+        } else {
+            // A pod must not become the node's IPv6 router (CVE-2020-10749).
+            sysctl::set_if_present(&format!("net/ipv6/conf/{bridge}/disable_ipv6"), "1")?;
+        }
+        if subnets.has_v4() {
+            sysctl::set("net/ipv4/ip_forward", "1")?;
+        }
+        for subnet in subnets.iter() {
+            route.add_address(link.index, subnet.gateway(), subnet.prefix())?;
+        }
         if !link.up {
             route.raise(&[bridge])?;
         }
-        masquerade::install(socket, *subnet).map_err(|source: NetlinkError| NativeError::Masquerade {
-            subnet: subnet.to_string(),
-            source: Box::new(source.into()),
-        })?;
+        for subnet in subnets.iter() {
+            settled(|| route.is_local(subnet.gateway()))?;
+            masquerade::install(socket, &self.table, subnet).map_err(|source: NetlinkError| {
+                NativeError::Masquerade { subnets: subnet.to_string(), source: Box::new(source.into()) }
+            })?;
+        }
         Ok(link.index)
     }
+
+    /// Writes this engine's name on the bridge, unless another engine's pods are connected to it.
+    fn claim(&self, route: &mut Route, index: u32, alias: Option<String>) -> Result<(), NativeError> {
+        let owner = alias.filter(|alias| alias.starts_with("ochre: ") && *alias != self.alias);
+        if let Some(owner) = owner {
+            // Cables that the other engine has cut are no pods, nor are those of namespaces that the kernel is taking
+            // apart.
+            sweep::now(route)?;
+            settled(|| Ok(!route.has_ports(index)?))?;
+            if route.has_ports(index)? {
+                return Err(NativeError::BridgeTaken { name: self.config.bridge.clone(), owner });
+            }
+        }
+        Ok(route.set_alias(&self.config.bridge, &self.alias)?)
+    }
+}
+
+/// Lets the node forward IPv6. A forwarding node ignores router advertisements unless told otherwise; devices that took
+/// them go on to, or the node would lose its own default route.
+fn forward_v6() -> Result<(), NativeError> {
+    if sysctl::is("net/ipv6/conf/all/forwarding", "1") {
+        return Ok(());
+    }
+    for device in sysctl::names("net/ipv6/conf") {
+        let key = format!("net/ipv6/conf/{device}/accept_ra");
+        if device != "all" && sysctl::is(&key, "1") {
+            // A device may vanish meanwhile.
+            sysctl::set_if_present(&key, "2")?;
+        }
+    }
+    Ok(sysctl::set("net/ipv6/conf/all/forwarding", "1")?)
 }

@@ -1,7 +1,7 @@
 //! Failures of the built-in network.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ochre_types::ErrorKind;
@@ -37,6 +37,19 @@ pub enum NativeError {
         /// The configured name.
         name: String,
     },
+    /// Another engine's pods are connected to the bridge.
+    #[error(
+        "bridge {name} has pods of another engine ({owner}): give this one a bridge and subnets of its own"
+    )]
+    BridgeTaken {
+        /// The bridge.
+        name: String,
+        /// What the other engine wrote on it: its state directory.
+        owner: String,
+    },
+    /// IPv6 subnets are configured, and the kernel has no IPv6 or has it switched off.
+    #[error("the kernel has no IPv6, which the configured subnets need")]
+    NoIpv6,
     /// A device vanished while it was being used.
     #[error("device {name} vanished")]
     DeviceGone {
@@ -58,7 +71,7 @@ pub enum NativeError {
         /// The namespace's file.
         path: PathBuf,
         /// The address the pod should have.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// The kernel refused a request.
     #[error("built-in network")]
@@ -75,10 +88,10 @@ pub enum NativeError {
         source: SysctlError,
     },
     /// The tables of the firewall could not be changed.
-    #[error("masquerading of {subnet}")]
+    #[error("masquerading of {subnets}")]
     Masquerade {
-        /// The pods' subnet.
-        subnet: String,
+        /// The pods' subnets.
+        subnets: String,
         /// Why.
         #[source]
         source: Box<HostPortError>,
@@ -94,7 +107,9 @@ impl NativeError {
                 io::ErrorKind::StorageFull => ErrorKind::Exhausted,
                 _ => ErrorKind::Internal,
             },
-            Self::NotABridge { .. } | Self::Disconnected { .. } => ErrorKind::FailedPrecondition,
+            Self::NotABridge { .. } | Self::BridgeTaken { .. } | Self::NoIpv6 | Self::Disconnected { .. } => {
+                ErrorKind::FailedPrecondition
+            }
             Self::DeviceGone { .. } => ErrorKind::Unavailable,
             Self::Namespace { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,

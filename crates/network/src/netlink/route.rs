@@ -2,7 +2,7 @@
 //!
 //! Several requests go into one [`Batch`] where they do not depend on each other's answers.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::message::{ACK, CREATE, EXCLUSIVE, Writer, text, u32_at};
@@ -22,6 +22,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_EXT_MASK: u16 = 29;
@@ -31,15 +32,21 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const DISABLED: u8 = 0;
 const FORWARDING: u8 = 3;
 const VETH_INFO_PEER: u16 = 1;
 const SKIP_STATISTICS: u32 = 8;
 const IFF_UP: u32 = 1;
+/// `IFF_RUNNING`: the kernel has taken note of the carrier and sends through the device.
+const IFF_RUNNING: u32 = 0x40;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_FLAGS: u16 = 8;
+/// `IFA_F_NODAD`: no look for a second owner, so that the address works at once.
+const NO_DUPLICATE_DETECTION: u32 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -47,6 +54,7 @@ const MAIN_TABLE: u8 = 254;
 const PROTOCOL_BOOT: u8 = 3;
 const SCOPE_UNIVERSE: u8 = 0;
 const TYPE_UNICAST: u8 = 1;
+const TYPE_LOCAL: u8 = 2;
 
 /// A network device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +62,21 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) mac: Option<String>,
     pub(crate) up: bool,
+    /// Frames can be sent through it now.
+    pub(crate) running: bool,
     /// `bridge`, `veth`, …; empty for plain devices.
     pub(crate) kind: String,
+    /// A text for people.
+    pub(crate) alias: Option<String>,
+}
+
+/// An address of a device with what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) ip: IpAddr,
+    pub(crate) prefix: u8,
+    /// The way to everywhere else.
+    pub(crate) gateway: IpAddr,
 }
 
 /// The two ends of a virtual cable.
@@ -116,30 +137,44 @@ impl Route {
 
     /// The device through which packets to `ip` leave.
     pub(crate) fn device_towards(&mut self, ip: IpAddr) -> Result<u32, NetlinkError> {
-        let mut batch = Batch::new();
-        batch.message(RTM_GETROUTE, 0, |m| {
-            m.raw(&[family(ip), bits(ip), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            m.attribute(RTA_DST, &octets(ip));
-        });
-        self.ask(&batch, &format!("find the route to {ip}"), |payload| {
+        self.route_to(ip, |payload| {
             attributes(payload.get(12..)?)
                 .find(|(kind, _)| *kind == RTA_OIF)
                 .and_then(|(_, value)| u32_at(value, 0))
         })
     }
 
+    /// Whether packets to `ip` are for this namespace by now.
+    pub(crate) fn is_local(&mut self, ip: IpAddr) -> Result<bool, NetlinkError> {
+        match self.route_to(ip, |payload| Some(*payload.get(7)? == TYPE_LOCAL)) {
+            Err(error) if error.errno() == Some(libc::ENETUNREACH) => Ok(false),
+            result => result,
+        }
+    }
+
+    fn route_to<T>(&mut self, ip: IpAddr, read: impl Fn(&[u8]) -> Option<T>) -> Result<T, NetlinkError> {
+        let mut batch = Batch::new();
+        batch.message(RTM_GETROUTE, 0, |m| {
+            m.raw(&[family(ip), bits(ip), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            m.attribute(RTA_DST, &octets(ip));
+        });
+        self.ask(&batch, &format!("find the route to {ip}"), read)
+    }
+
     /// Whether `address` is configured on the device.
-    pub(crate) fn has_address(&mut self, index: u32, address: Ipv4Addr) -> Result<bool, NetlinkError> {
+    pub(crate) fn has_address(&mut self, index: u32, address: IpAddr) -> Result<bool, NetlinkError> {
         let mut batch = Batch::new();
         batch.message(RTM_GETADDR, super::message::DUMP, |m| {
-            m.raw(&[libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0])
+            m.raw(&[family(address), 0, 0, 0, 0, 0, 0, 0]);
         });
+        // IPv6 names the own address as it names that of a point-to-point peer in IPv4.
+        let own = if address.is_ipv4() { IFA_LOCAL } else { IFA_ADDRESS };
         let mut found = false;
         self.socket.exchange(&batch, |answer| {
             if let Answer::Object(object) = answer {
                 found |= u32_at(object.payload, 4) == Some(index)
                     && attributes(object.payload.get(8..).unwrap_or_default())
-                        .any(|(kind, value)| kind == IFA_LOCAL && value == address.octets());
+                        .any(|(kind, value)| kind == own && value == octets(address));
             }
         })?;
         Ok(found)
@@ -177,9 +212,24 @@ impl Route {
             if let Some(mtu) = mtu {
                 m.native(IFLA_MTU, mtu);
             }
-            m.nested(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "bridge"));
+            m.nested(IFLA_LINKINFO, |m| {
+                m.text(IFLA_INFO_KIND, "bridge");
+                // Else a pod that plays the multicast router could keep neighbour discovery from its neighbours.
+                m.nested(IFLA_INFO_DATA, |m| m.attribute(IFLA_BR_MCAST_SNOOPING, &[0]));
+            });
         });
         self.socket.run(&batch, |_| format!("make bridge {name}"))
+    }
+
+    /// Writes a device's text for people.
+    pub(crate) fn set_alias(&mut self, name: &str, alias: &str) -> Result<(), NetlinkError> {
+        let mut batch = Batch::new();
+        batch.message(RTM_NEWLINK, ACK, |m| {
+            link_header(m, 0, 0, 0);
+            m.text(IFLA_IFNAME, name);
+            m.attribute(IFLA_IFALIAS, alias.as_bytes());
+        });
+        self.socket.run(&batch, |_| format!("label device {name}"))
     }
 
     /// Makes a veth pair: the host's end up and plugged into the bridge, the pod's end (still down) in its namespace.
@@ -244,50 +294,27 @@ impl Route {
     }
 
     /// Adds an address; fine when it is there already.
-    pub(crate) fn add_address(
-        &mut self,
-        index: u32,
-        address: Ipv4Addr,
-        prefix: u8,
-    ) -> Result<(), NetlinkError> {
+    pub(crate) fn add_address(&mut self, index: u32, ip: IpAddr, prefix: u8) -> Result<(), NetlinkError> {
         let mut batch = Batch::new();
-        address_message(&mut batch, index, address, prefix);
-        tolerate(self.socket.run(&batch, |_| format!("add address {address}/{prefix}")), libc::EEXIST)
+        address_message(&mut batch, index, ip, prefix);
+        tolerate(self.socket.run(&batch, |_| format!("add address {ip}/{prefix}")), libc::EEXIST)
     }
 
-    /// Gives a pod's device its address and makes `gateway` its default route, in one call.
-    pub(crate) fn configure(
-        &mut self,
-        index: u32,
-        address: Ipv4Addr,
-        prefix: u8,
-        gateway: Ipv4Addr,
-    ) -> Result<(), NetlinkError> {
+    /// Gives a pod's device its addresses and makes their gateways its default routes, in one call.
+    pub(crate) fn configure(&mut self, index: u32, addresses: &[Address]) -> Result<(), NetlinkError> {
         let mut batch = Batch::new();
-        let first = address_message(&mut batch, index, address, prefix);
-        batch.message(RTM_NEWROUTE, ACK | CREATE | EXCLUSIVE, |m| {
-            m.raw(&[
-                libc::AF_INET as u8,
-                0,
-                0,
-                0,
-                MAIN_TABLE,
-                PROTOCOL_BOOT,
-                SCOPE_UNIVERSE,
-                TYPE_UNICAST,
-                0,
-                0,
-                0,
-                0,
-            ]);
-            m.attribute(RTA_GATEWAY, &gateway.octets());
-            m.native(RTA_OIF, index);
-        });
+        for Address { ip, prefix, gateway } in addresses {
+            address_message(&mut batch, index, *ip, *prefix);
+            default_route_message(&mut batch, index, *gateway);
+        }
         self.socket.run(&batch, |sequence| {
-            if sequence == first {
-                format!("add address {address}/{prefix}")
-            } else {
-                format!("add the default route through {gateway}")
+            let position = sequence.wrapping_sub(1) as usize;
+            match addresses.get(position / 2) {
+                Some(Address { ip, prefix, .. }) if position.is_multiple_of(2) => {
+                    format!("add address {ip}/{prefix}")
+                }
+                Some(Address { gateway, .. }) => format!("add the default route through {gateway}"),
+                None => "configure a device".to_owned(),
             }
         })
     }
@@ -373,24 +400,41 @@ fn link_header(m: &mut Writer<'_>, index: u32, flags: u32, change: u32) {
     m.raw(&change.to_ne_bytes());
 }
 
-fn address_message(batch: &mut Batch, index: u32, address: Ipv4Addr, prefix: u8) -> u32 {
-    let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+fn address_message(batch: &mut Batch, index: u32, ip: IpAddr, prefix: u8) {
     batch.message(RTM_NEWADDR, ACK | CREATE | EXCLUSIVE, |m| {
-        m.raw(&[libc::AF_INET as u8, prefix, 0, SCOPE_UNIVERSE]);
+        m.raw(&[family(ip), prefix, 0, SCOPE_UNIVERSE]);
         m.raw(&index.to_ne_bytes());
-        m.attribute(IFA_LOCAL, &address.octets());
-        m.attribute(IFA_ADDRESS, &address.octets());
-        m.attribute(IFA_BROADCAST, &(u32::from(address) | host_bits).to_be_bytes());
-    })
+        m.attribute(IFA_LOCAL, &octets(ip));
+        m.attribute(IFA_ADDRESS, &octets(ip));
+        match ip {
+            IpAddr::V4(ip) => {
+                let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+                m.attribute(IFA_BROADCAST, &(u32::from(ip) | host_bits).to_be_bytes());
+            }
+            IpAddr::V6(_) => m.native(IFA_FLAGS, NO_DUPLICATE_DETECTION),
+        }
+    });
+}
+
+fn default_route_message(batch: &mut Batch, index: u32, gateway: IpAddr) {
+    batch.message(RTM_NEWROUTE, ACK | CREATE | EXCLUSIVE, |m| {
+        let fields =
+            [family(gateway), 0, 0, 0, MAIN_TABLE, PROTOCOL_BOOT, SCOPE_UNIVERSE, TYPE_UNICAST, 0, 0, 0, 0];
+        m.raw(&fields);
+        m.attribute(RTA_GATEWAY, &octets(gateway));
+        m.native(RTA_OIF, index);
+    });
 }
 
 fn read_link(payload: &[u8]) -> Option<Link> {
     let index = u32_at(payload, 4)?;
-    let up = u32_at(payload, 8)? & IFF_UP != 0;
-    let mut link = Link { index, mac: None, up, kind: String::new() };
+    let flags = u32_at(payload, 8)?;
+    let (up, running) = (flags & IFF_UP != 0, flags & IFF_RUNNING != 0);
+    let mut link = Link { index, mac: None, up, running, kind: String::new(), alias: None };
     for (kind, value) in attributes(payload.get(16..)?) {
         match kind {
             IFLA_ADDRESS => link.mac = Some(format_mac(value)),
+            IFLA_IFALIAS => link.alias = Some(text(value)),
             IFLA_LINKINFO => {
                 let found = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.kind = found.map(|(_, value)| text(value)).unwrap_or_default();

@@ -20,6 +20,8 @@ pub(crate) enum Protocol {
     Route,
     /// nf_tables and conntrack.
     Netfilter,
+    /// Sockets of processes.
+    SocketDiagnosis,
 }
 
 /// One answer of the kernel.
@@ -63,6 +65,8 @@ impl Socket {
         let number = match protocol {
             Protocol::Route => libc::NETLINK_ROUTE,
             Protocol::Netfilter => libc::NETLINK_NETFILTER,
+            // `NETLINK_SOCK_DIAG` under its older name.
+            Protocol::SocketDiagnosis => libc::NETLINK_INET_DIAG,
         };
         let failed = |source| NetlinkError::Socket { action: "open", source };
         let socket = netlink_sys::Socket::new(number as isize).map_err(failed)?;

@@ -2,7 +2,7 @@
 //!
 //! Registers: the kernel has sixteen of four bytes (`NFT_REG32_00` = 8 and up); wider values occupy neighbours.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::table::Family;
 use crate::netlink::message::Writer;
@@ -35,8 +35,8 @@ pub(crate) enum Expr<'a> {
     DestinationKind { to: u32 },
     /// Status bits of the connection.
     ConnectionStatus { to: u32 },
-    /// Keeps the bits of `mask`.
-    Mask { register: u32, mask: [u8; 4] },
+    /// Keeps the bits of `mask`, which is as long as the value.
+    Mask { register: u32, mask: &'a [u8] },
     /// Goes on if equal.
     Equal { register: u32, value: &'a [u8] },
     /// Goes on if not equal.
@@ -53,15 +53,23 @@ pub(crate) enum Expr<'a> {
     Drop,
 }
 
-/// `ip saddr & mask == network`, or the same for the destination.
-pub(crate) fn in_subnet(network: &[u8; 4], mask: [u8; 4], destination: bool, inside: bool) -> [Expr<'_>; 3] {
-    let offset = if destination { 16 } else { 12 };
+/// `ip saddr & mask == network`, or the same for the destination, or that it is not.
+pub(crate) fn in_subnet(
+    family: Family,
+    (network, mask): &(Vec<u8>, Vec<u8>),
+    offset: u32,
+    inside: bool,
+) -> [Expr<'_>; 3] {
     let compare = if inside {
         Expr::Equal { register: FIRST, value: network }
     } else {
         Expr::NotEqual { register: FIRST, value: network }
     };
-    [Expr::Network { offset, length: 4, to: FIRST }, Expr::Mask { register: FIRST, mask }, compare]
+    [
+        Expr::Network { offset, length: family.address_length(), to: FIRST },
+        Expr::Mask { register: FIRST, mask },
+        compare,
+    ]
 }
 
 /// `fib daddr type local` (`RTN_LOCAL`).
@@ -71,14 +79,28 @@ pub(crate) const TO_THIS_NODE: [Expr<'static>; 2] =
 /// `ct status dnat` (`IPS_DST_NAT`).
 pub(crate) const TRANSLATED: [Expr<'static>; 3] = [
     Expr::ConnectionStatus { to: FIRST },
-    Expr::Mask { register: FIRST, mask: 0x20u32.to_ne_bytes() },
+    Expr::Mask { register: FIRST, mask: &0x20u32.to_ne_bytes() },
     Expr::NotEqual { register: FIRST, value: &[0; 4] },
 ];
 
-/// Network and mask of an IPv4 prefix.
-pub(crate) fn prefix(address: Ipv4Addr, length: u8) -> ([u8; 4], [u8; 4]) {
-    let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
-    ((u32::from(address) & mask).to_be_bytes(), mask.to_be_bytes())
+/// Network and mask of a prefix, as bytes of the header.
+pub(crate) fn prefix(address: IpAddr, length: u8) -> (Vec<u8>, Vec<u8>) {
+    let whole = octets(address);
+    let mask: Vec<u8> = (0..whole.len())
+        .map(|index| {
+            let bits = usize::from(length).saturating_sub(index * 8).min(8);
+            u8::MAX.checked_shl(8 - bits as u32).unwrap_or(0)
+        })
+        .collect();
+    (whole.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect(), mask)
+}
+
+/// An address as the header has it.
+pub(crate) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
 }
 
 impl Expr<'_> {
@@ -115,9 +137,9 @@ impl Expr<'_> {
             Self::DestinationKind { to } => numbers(m, &[to, 3, 2]),
             Self::ConnectionStatus { to } => numbers(m, &[to, 2]),
             Self::Mask { register, mask } => {
-                numbers(m, &[register, register, 4]);
-                m.nested(4, |m| m.attribute(NFTA_DATA_VALUE, &mask));
-                m.nested(5, |m| m.attribute(NFTA_DATA_VALUE, &[0; 4]));
+                numbers(m, &[register, register, mask.len() as u32]);
+                m.nested(4, |m| m.attribute(NFTA_DATA_VALUE, mask));
+                m.nested(5, |m| m.attribute(NFTA_DATA_VALUE, &[0; 16][..mask.len().min(16)]));
             }
             Self::Equal { register, value } => compare(m, register, 0, value),
             Self::NotEqual { register, value } => compare(m, register, 1, value),
@@ -171,10 +193,16 @@ mod tests {
 
     #[test]
     fn prefixes_become_network_and_mask() {
-        let cases =
-            [(16, [10, 85, 0, 0], [255, 255, 0, 0]), (32, [10, 85, 3, 4], [255; 4]), (0, [0; 4], [0; 4])];
-        for (length, network, mask) in cases {
-            assert_eq!(prefix(Ipv4Addr::new(10, 85, 3, 4), length), (network, mask), "/{length}");
+        let cases = [
+            ("10.85.3.4", 16, vec![10, 85, 0, 0], vec![255, 255, 0, 0]),
+            ("10.85.3.4", 20, vec![10, 85, 0, 0], vec![255, 255, 240, 0]),
+            ("10.85.3.4", 32, vec![10, 85, 3, 4], vec![255; 4]),
+            ("10.85.3.4", 0, vec![0; 4], vec![0; 4]),
+            ("ff85::1", 8, [vec![255], vec![0; 15]].concat(), [vec![255], vec![0; 15]].concat()),
+            ("ff85::1", 128, octets("ff85::1".parse().unwrap()), vec![255; 16]),
+        ];
+        for (address, length, network, mask) in cases {
+            assert_eq!(prefix(address.parse().unwrap(), length), (network, mask), "{address}/{length}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Tables, chains, sets and their elements.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 /// An address family with tables of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Family {
@@ -10,6 +12,19 @@ pub(crate) enum Family {
 }
 
 impl Family {
+    /// The family of an address.
+    pub(crate) const fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Where multicast addresses begin, and the length of their prefix.
+    pub(crate) const fn multicast(self) -> (IpAddr, u8) {
+        match self {
+            Self::V4 => (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
+            Self::V6 => (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
+        }
+    }
+
     /// `NFPROTO_*`.
     pub(crate) const fn number(self) -> u8 {
         match self {

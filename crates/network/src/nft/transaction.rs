@@ -28,16 +28,16 @@ const CHUNK: usize = 128;
 
 /// A transaction on one table.
 #[derive(Debug)]
-pub(crate) struct Transaction {
+pub(crate) struct Transaction<'a> {
     batch: Batch,
     family: Family,
-    table: &'static str,
+    table: &'a str,
     /// What each message does, by sequence number; for errors.
     actions: Vec<String>,
 }
 
-impl Transaction {
-    pub(crate) fn new(family: Family, table: &'static str) -> Self {
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(family: Family, table: &'a str) -> Self {
         let mut transaction = Self { batch: Batch::new(), family, table, actions: Vec::new() };
         transaction.actions.push("start a firewall transaction".into());
         transaction.batch.message(BATCH_BEGIN, 0, |m| m.raw(&[0, 0, 0, 10]));

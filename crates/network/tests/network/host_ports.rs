@@ -96,17 +96,93 @@ fn a_port_belongs_to_one_pod_and_its_owner_is_named() {
     let (first, second) = (scene.pod(), scene.pod());
     scene.attach(&network, &first.with_ports(&[(Tcp, 8080, 80, None)])).unwrap();
     let error = scene.attach(&network, &second.with_ports(&[(Tcp, 8080, 80, None)])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let expected = matches!(&error, Error::HostPort { source: HostPortError::Taken { port: 8080, owner, .. }, .. } if *owner == first.id);
     assert!(expected, "{}", words(&error));
     assert_eq!(scene.list("state/leases").len(), 1, "the refused pod keeps no address");
+    // So it is on one address of all of them.
+    let request = second.with_ports(&[(Tcp, 8080, 80, Some("192.0.2.10"))]);
+    assert_eq!(scene.attach(&network, &request).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    scene.detach(&network, &first).unwrap();
     // The same port of another protocol or address is free.
+    scene.attach(&network, &first.with_ports(&[(Tcp, 8080, 80, Some("127.0.0.1"))])).unwrap();
     let request = second.with_ports(&[(Udp, 8080, 80, None), (Tcp, 8080, 81, Some("192.0.2.10"))]);
     scene.attach(&network, &request).unwrap();
     first.serve(80, "first");
     second.serve(81, "second");
     assert!(scene.node(|| fetch("192.0.2.10:8080")).unwrap().starts_with("second"));
     assert!(scene.node(|| fetch("127.0.0.1:8080")).unwrap().starts_with("first"));
+}
+
+#[test]
+fn a_port_that_a_process_of_the_node_listens_on_is_refused() {
+    let scene = Scene::new();
+    let network = scene.open();
+    let _server = scene.node(|| std::net::TcpListener::bind("127.0.0.1:8080").unwrap());
+    let _resolver = scene.node(|| UdpSocket::bind("[::]:5353").unwrap());
+    let client = scene.node(|| UdpSocket::bind("192.0.2.10:40000").unwrap());
+    client.connect("192.0.2.11:53").unwrap();
+    let pod = scene.pod();
+    for (ports, taken) in [
+        ([(Tcp, 8080, 80, None)], true),
+        ([(Tcp, 8080, 80, Some("127.0.0.1"))], true),
+        ([(Tcp, 8080, 80, Some("192.0.2.10"))], false),
+        ([(Udp, 8080, 80, None)], false),
+        // An IPv6 socket that takes IPv4 as well.
+        ([(Udp, 5353, 53, None)], true),
+        ([(Tcp, 5353, 53, None)], false),
+        // A client's port is nobody's.
+        ([(Udp, 40000, 53, None)], false),
+        // The kernel of a test machine may know no SCTP sockets.
+        ([(Sctp, 8080, 80, None)], false),
+    ] {
+        match scene.attach(&network, &pod.with_ports(&ports)) {
+            Ok(_) => assert!(!taken, "{ports:?}"),
+            Err(error) => {
+                assert!(taken, "{ports:?}: {}", words(&error));
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+                assert!(words(&error).contains("a process of the node"), "{}", words(&error));
+                assert!(scene.list("state/host-ports").is_empty() && scene.list("state/leases").is_empty());
+            }
+        }
+        scene.detach(&network, &pod).unwrap();
+    }
+}
+
+#[test]
+fn two_engines_on_one_node_leave_each_others_ports_alone() {
+    let scene = Scene::new();
+    let first = scene.open();
+    let mut config = scene.config();
+    config.state_dir = scene.dir.path().join("other");
+    let open =
+        |config: &ochre_network::Config| scene.node(|| ochre_network::Network::open(config.clone()).unwrap());
+    let (a, b) = (scene.pod(), scene.pod());
+    scene.attach(&first, &a.with_ports(&[(Tcp, 8080, 80, None)])).unwrap();
+    // The same bridge would give the same addresses.
+    let error = scene.attach(&open(&config), &b.request()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(words(&error).contains("ochre0") && words(&error).contains("/state"), "{}", words(&error));
+
+    config.native.bridge = "other0".into();
+    config.native.subnets = crate::scene::subnets_of(&["10.86.0.0/16", "fd86::/64"]);
+    let second = open(&config);
+    scene.attach(&second, &b.with_ports(&[(Tcp, 8081, 80, None)])).unwrap();
+    a.serve(80, "a");
+    b.serve(80, "b");
+    assert_eq!(scene.node(|| fetch("127.0.0.1:8080")).unwrap(), "a 10.85.0.1");
+    assert_eq!(scene.node(|| fetch("127.0.0.1:8081")).unwrap(), "b 10.86.0.1");
+    // Through the other engine's port, from pod to pod.
+    assert!(a.inside(|| fetch("192.0.2.10:8081")).unwrap().starts_with("b "));
+    scene.detach(&second, &b).unwrap();
+    scene.node(|| second.teardown()).unwrap();
+    assert_eq!(scene.node(|| fetch("127.0.0.1:8080")).unwrap(), "a 10.85.0.1");
+    assert!(!scene.ruleset().contains("other0"), "{}", scene.ruleset());
+
+    // A bridge whose pods are gone belongs to whoever comes next.
+    scene.detach(&first, &a).unwrap();
+    config.native = ochre_network::NativeConfig::default();
+    scene.attach(&open(&config), &b.request()).unwrap();
 }
 
 #[test]
@@ -121,7 +197,7 @@ fn ports_survive_a_restart_and_a_flushed_firewall() {
     let network = scene.open();
     assert!(scene.node(|| fetch("127.0.0.1:8080")).is_ok(), "a restart touches nothing");
     let error = scene.attach(&network, &second.with_ports(&[(Tcp, 8080, 80, None)])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     scene.attach(&network, &second.with_ports(&[(Tcp, 8081, 80, None)])).unwrap();
     assert!(scene.node(|| fetch("127.0.0.1:8080")).is_ok());
     scene.node(|| run("nft", &["flush", "ruleset"]));

@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "steps of a test outside the test functions")]
 
 mod bridge;
+mod dual_stack;
+mod first_packet;
 mod host_ports;
+mod outside;
 mod plugins;
 mod real_plugins;
 mod scene;

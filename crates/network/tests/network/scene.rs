@@ -72,6 +72,13 @@ impl Scene {
         self.node(|| Network::open(self.config()).unwrap())
     }
 
+    /// With pods in these subnets.
+    pub(crate) fn open_with(&self, subnets: &[&str]) -> Network {
+        let mut config = self.config();
+        config.native.subnets = subnets_of(subnets);
+        self.node(|| Network::open(config).unwrap())
+    }
+
     /// Runs something on the node.
     pub(crate) fn node<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.dir.path().join("pins/node"), work)
@@ -133,6 +140,10 @@ fn is_fallback(name: &str) -> bool {
         "ifb1",
     ]
     .contains(&name)
+}
+
+pub(crate) fn subnets_of(texts: &[&str]) -> Subnets {
+    Subnets::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
 }
 
 impl Drop for Scene {
@@ -198,9 +209,14 @@ impl Pod {
 
 /// What a server says, or why it cannot be reached.
 pub(crate) fn fetch(address: &str) -> std::io::Result<String> {
+    // Long enough for a second SYN where the way is the test's own.
+    fetch_within(address, Duration::from_millis(2500))
+}
+
+/// What a server says if it can be connected to in time.
+pub(crate) fn fetch_within(address: &str, patience: Duration) -> std::io::Result<String> {
     let address: SocketAddr = address.parse().unwrap();
-    // Long enough for a second SYN: on a busy machine the first packet of a new link may be lost.
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(2500))?;
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut text = String::new();
     std::io::Read::read_to_string(&mut stream, &mut text)?;

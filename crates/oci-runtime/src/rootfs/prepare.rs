@@ -165,8 +165,14 @@ fn prepare_mount(mount: &Mount, bundle: &Path, spec: &Spec) -> Result<PreparedMo
     let path = bundle.join(mount.source.as_deref().unwrap_or(Path::new("")));
     let tree = copy_host_path(&path, reach == Reach::Tree)?;
     let failed = |source| RootfsError::Mount { path: destination.clone(), source };
-    let id_map = wanted_id_map(mount, &options, spec).map_err(failed)?;
-    dress(tree.as_fd(), &options, id_map.as_ref().map(AsFd::as_fd)).map_err(failed)?;
+    let unmapped = |source| RootfsError::IdMap { path: destination.clone(), source };
+    dress(tree.as_fd(), &options).map_err(failed)?;
+    if let Some(id_map) = wanted_id_map(mount, &options, spec).map_err(unmapped)? {
+        let recursive = options.id_map == Some(Reach::Tree);
+        let change =
+            AttributeChange { id_map: Some(id_map.as_fd()), recursive, ..AttributeChange::default() };
+        set_attributes(tree.as_fd(), &change).map_err(unmapped)?;
+    }
     Ok(PreparedMount { destination, source: Some(Source::Tree(tree)), options })
 }
 
@@ -186,8 +192,8 @@ fn wanted_id_map(mount: &Mount, options: &MountOptions, spec: &Spec) -> io::Resu
     }
 }
 
-/// Sets attributes, propagation and id map of a detached copy.
-fn dress(tree: BorrowedFd<'_>, options: &MountOptions, id_map: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Sets attributes and propagation of a detached copy.
+fn dress(tree: BorrowedFd<'_>, options: &MountOptions) -> io::Result<()> {
     // A copy is a peer of the host's mount: without a word about it, it must not stay one.
     let (propagation, reach) = options.propagation.unwrap_or((mount::PRIVATE, Reach::Tree));
     let tree_wide = change(options.recursive.set, options.recursive.clear, 0, true);
@@ -196,9 +202,7 @@ fn dress(tree: BorrowedFd<'_>, options: &MountOptions, id_map: Option<BorrowedFd
     if reach == Reach::One && propagation != mount::PRIVATE {
         set_attributes(tree, &change(0, 0, mount::PRIVATE, true))?;
     }
-    set_attributes(tree, &change(0, 0, propagation, reach == Reach::Tree))?;
-    let recursive = options.id_map == Some(Reach::Tree);
-    set_attributes(tree, &AttributeChange { id_map, recursive, ..AttributeChange::default() })
+    set_attributes(tree, &change(0, 0, propagation, reach == Reach::Tree))
 }
 
 fn cgroup_view(spec: &Spec, hierarchies: &Hierarchies, groups: &Groups) -> Result<CgroupView, RootfsError> {

@@ -26,6 +26,7 @@ use crate::namespaces::Layout;
 use crate::process::{Plan, rlimits};
 use crate::rootfs::{self, console};
 use crate::seccomp;
+use crate::stdio;
 use crate::spec::{NamespaceKind, Process, Spec};
 use crate::sysctl;
 
@@ -95,6 +96,7 @@ impl Making<'_> {
         let prepared = rootfs::prepare(spec, bundle, rootfs, &hierarchies, &prepared_groups)?;
         let entry = if scope.is_some() { None } else { Some(groups.entry()?) };
         let console_socket = self.console_socket(process)?;
+        stdio::give(process, &spec.linux).map_err(step("giving the standard streams to the container's user"))?;
         let birth = Birth {
             spec,
             plan,

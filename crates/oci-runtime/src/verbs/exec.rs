@@ -23,6 +23,7 @@ use crate::process::{self, Plan, rlimits};
 use crate::procfs::Procfs;
 use crate::rootfs::console;
 use crate::spec::{NamespaceKind, Process};
+use crate::stdio;
 
 pub(super) fn exec(root: &Path, options: &ExecOptions, log: &mut Log) -> Result<u8, Error> {
     crate::protect::protect().map_err(step("protecting the runtime's own program"))?;
@@ -40,6 +41,7 @@ pub(super) fn exec(root: &Path, options: &ExecOptions, log: &mut Log) -> Result<
         (None, true) => return Err(UsageError::MissingArgument { what: "--console-socket" }.into()),
         (_, false) => None,
     };
+    stdio::give(&process, &spec.linux).map_err(step("giving the standard streams to the process's user"))?;
     let entrant = Entrant {
         plan: plan(&spec, &process, options.preserve_fds)?,
         entry: container.record.groups.entry()?,

@@ -1,4 +1,4 @@
-//! CreateContainer, the story: check → image → intent → layer and mount → specification → log → runtime → created.
+//! CreateContainer, the story: check → images → intent → layer, mount, volumes → specification → log → runtime → created.
 //!
 //! The intent record is written before the first effect; its id names all of them. A failure or a crash at any later
 //! line is undone from it (`remove::undo`).
@@ -7,23 +7,28 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use ochre_image::ResolvedImage;
-use ochre_runtime::config::{ContainerConfig, ImageDefaults};
-use ochre_storage::NewContainer;
+use ochre_runtime::config::{ContainerConfig, ImageDefaults, SandboxConfig};
+use ochre_runtime::namespaces::id_map;
+use ochre_storage::{IdMaps, NewContainer};
 use ochre_sys::atomic::Durability;
 use serde_json::json;
 
 use super::state::Process;
 use super::{Container, Made};
-use crate::disk::latest::{self, ContainerPhase, ImageRecord, UserRecord};
+use super::volumes::{self, Volumes};
+use crate::disk::latest::{self, ContainerPhase, ImageRecord, UserRecord, VolumeRecord};
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+use crate::sandbox::Sandbox;
 use crate::sandbox::run::invalid;
 
 /// Marks store containers as this engine's; CRI-O's own mark is the pair pod-name and pod-id.
 const MARK: &str = "ochre";
 
 /// Checks what needs no look at the machine.
-pub(super) fn check(config: &ContainerConfig) -> Result<(), Error> {
+pub(super) fn check(engine: &Engine, sandbox: &Sandbox, config: &ContainerConfig) -> Result<(), Error> {
+    let handler = engine.node.handlers.get(&sandbox.handler)?;
+    ochre_runtime::spec::check(config, crate::bundle::features(handler))?;
     let path = Path::new(&config.log_path);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !config.log_path.is_empty()
@@ -50,7 +55,8 @@ pub(super) async fn create(engine: &Arc<Engine>, container: &Arc<Container>) -> 
     // Asked again now that the container is registered: a stop that began before sees it and waits for this creation.
     super::driver::check_ready(&container.sandbox)?;
     let image = engine.node.images.resolve(&container.config.image).await?;
-    let result = perform(engine, container, image).await;
+    let volumes = volumes::resolve(engine, container).await?;
+    let result = perform(engine, container, image, volumes).await;
     if result.is_err()
         && let Err(error) = super::undo(engine, container).await
     {
@@ -63,10 +69,11 @@ async fn perform(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     image: ResolvedImage,
+    volumes: Volumes,
 ) -> Result<Process, Error> {
     let prepared = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
-        blocking(container.id.to_string(), move || prepare(&engine, &container, &image)).await?
+        blocking(container.id.to_string(), move || prepare(&engine, &container, &image, &volumes)).await?
     };
     let creation = crate::monitor::creation(engine, container, prepared.log_path.clone())?;
     let monitor = container.monitor()?;
@@ -78,6 +85,10 @@ async fn perform(
     let (durable, created) =
         tokio::join!(save(engine, container, unborn, Durability::Synced), monitor.create(creation));
     let created = created?;
+    if container.made().is_some_and(|made| !made.volumes.is_empty()) {
+        let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+        blocking(container.id.to_string(), move || volumes::detach(&engine, &container)).await?;
+    }
     *container.spare.lock() = Some(created.spare);
     durable?;
     let phase = ContainerPhase::Live { pid: created.pid, started_at: 0 };
@@ -86,7 +97,12 @@ async fn perform(
 }
 
 /// Everything that blocks: records, layer, mount, specification, log directory.
-fn prepare(engine: &Engine, container: &Arc<Container>, image: &ResolvedImage) -> Result<Made, Error> {
+fn prepare(
+    engine: &Engine,
+    container: &Arc<Container>,
+    image: &ResolvedImage,
+    volumes: &Volumes,
+) -> Result<Made, Error> {
     let summary = &image.summary;
     let name = summary.repo_tags.first().cloned().unwrap_or_else(|| summary.id.to_string());
     let reference = summary.repo_digests.first().cloned().unwrap_or_else(|| summary.id.to_string());
@@ -100,13 +116,15 @@ fn prepare(engine: &Engine, container: &Arc<Container>, image: &ResolvedImage) -
         gid: 0,
         groups: Vec::new(),
         cgroups_path: String::new(),
+        volumes: volumes.iter().map(|(place, content)| (*place, content.id().clone())).collect(),
     };
     let intent = record(container, &made, ContainerPhase::Creating);
     engine.records.put_container(&intent, Durability::Volatile)?;
     engine.node.store.create_container(new_container(container, &made))?;
     let rootfs = engine.node.store.mount_container(&container.id)?;
+    let mounted = volumes::mount(engine, container, volumes)?;
     let defaults = image_defaults(image);
-    let (built, cgroups_path) = crate::bundle::container(engine, container, &defaults, &rootfs)?;
+    let (built, cgroups_path) = crate::bundle::container(engine, container, &defaults, (&rootfs, &mounted))?;
     for warning in &built.warnings {
         tracing::debug!(container = %container.id, "{warning}");
     }
@@ -155,7 +173,14 @@ fn new_container(container: &Container, made: &Made) -> NewContainer {
         image: Some(made.image_id.clone()),
         metadata: metadata.to_string(),
         mount_label: String::new(),
+        id_maps: id_maps(&container.sandbox.config),
     }
+}
+
+/// The mappings of the pod's user namespace, through which the image's layers are shown.
+fn id_maps(pod: &SandboxConfig) -> Option<IdMaps> {
+    id_map::of_pod(&pod.namespaces)
+        .map(|user| IdMaps { uids: id_map::ranges(&user.uids), gids: id_map::ranges(&user.gids) })
 }
 
 /// Whether a store container's metadata carries this engine's mark.
@@ -179,6 +204,11 @@ fn record(container: &Container, made: &Made, phase: ContainerPhase) -> latest::
         stop_signal: made.stop_signal,
         user: UserRecord { uid: made.uid, gid: made.gid, groups: made.groups.clone() },
         cgroups_path: made.cgroups_path.clone(),
+        volumes: made
+            .volumes
+            .iter()
+            .map(|(place, image)| VolumeRecord { place: *place, image: image.clone() })
+            .collect(),
     }
 }
 

@@ -14,6 +14,7 @@ use super::state::{ContainerState, Event};
 use super::{Container, Seed};
 use crate::engine::{Engine, Pods};
 use crate::error::{Error, Shared};
+use crate::events::EventKind;
 use crate::registry::Claim;
 use crate::sandbox::Sandbox;
 
@@ -54,7 +55,8 @@ impl Pods {
         config: ContainerConfig,
     ) -> Result<ContainerId, Shared> {
         check_ready(sandbox).map_err(Arc::new)?;
-        super::create::check(&config).map_err(Arc::new)?;
+        super::create::check(&self.engine, sandbox, &config).map_err(Arc::new)?;
+        crate::user_namespace::check_container(&config, &sandbox.config).map_err(Arc::new)?;
         let mut started = None;
         let metadata = config.metadata.clone();
         let claim = self.engine.registry.claim_container(&sandbox.id, &metadata, || {
@@ -130,6 +132,7 @@ async fn create(engine: Arc<Engine>, container: Arc<Container>, commands: mpsc::
     let made = super::create::create(&engine, &container).await;
     match made.and_then(|process| container.advance(Event::Created(process))) {
         Ok(()) => {
+            engine.publish_container(EventKind::Created, &container);
             container.outcome.send_replace(Some(Ok(())));
             drive(engine, container, commands).await;
         }

@@ -6,21 +6,19 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use ochre_monitor_api::Exec;
-use ochre_types::ExecId;
 use rustix::pipe::PipeFlags;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
 use super::Container;
+use super::exec::Console;
+use super::session::DRAIN;
 use crate::engine::Engine;
 use crate::error::Error;
 
 /// CRI: 16 MiB of each stream, the rest is dropped (CVE-2022-1708, CVE-2022-31030).
 const CAP: usize = 16 << 20;
-/// How long output may still come once the command has ended.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a command left.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ impl crate::engine::Pods {
     /// Runs a command in a running container; no deadline for a zero timeout.
     ///
     /// # Errors
-    /// `ContainerNotRunning`, `ExecTimedOut`, or the runtime's message.
+    /// `ContainerNotRunning`, `BeingKilled`, `ExecTimedOut`, or the runtime's message.
     pub async fn exec_sync(
         &self,
         container: &Container,
@@ -58,22 +56,15 @@ impl Container {
         if command.is_empty() {
             return Err(Error::Missing { object: "exec request", field: "cmd" });
         }
-        if !self.state().is_running() {
-            return Err(Error::ContainerNotRunning { id: self.id.clone(), state: self.state().name() });
-        }
-        let process_json = crate::bundle::exec_process(engine, self, &command, false)?;
+        self.check_exec()?;
+        let limit = (!timeout.is_zero()).then_some(timeout);
+        let request = self.exec_request(engine, &command, Console::Pipes, limit)?;
         let (stdout, stdout_end) = collector()?;
         let (stderr, stderr_end) = collector()?;
         let exec = self
             .monitor()?
             .exec(
-                Exec {
-                    id: self.id.clone(),
-                    exec_id: ExecId::generate(),
-                    process_json,
-                    terminal: false,
-                    timeout: (!timeout.is_zero()).then_some(timeout),
-                },
+                request,
                 ochre_monitor_api::Descriptors {
                     stdout: Some(stdout_end),
                     stderr: Some(stderr_end),

@@ -14,6 +14,7 @@ use super::state::{Event, ExitReason};
 use crate::disk::latest::ContainerPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+use crate::events::EventKind;
 
 /// Waits for the report of the end.
 pub(super) async fn reported(
@@ -34,6 +35,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exi
         tracing::warn!(container = %id, "{error}");
         return;
     }
+    engine.publish_container(EventKind::Stopped, container);
     container.probe.close();
     drop(container.take_spare());
     tracing::info!(container = %id, code = exit.code, oom = exit.oom_killed, "exited");

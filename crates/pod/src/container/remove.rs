@@ -17,6 +17,7 @@ use super::state::{ContainerState, Event};
 use crate::disk::latest::ContainerPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+use crate::events::EventKind;
 
 /// How long the container's group may take to become empty and to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ pub(super) async fn remove(engine: &Arc<Engine>, container: &Arc<Container>) -> 
     super::create::save(engine, container, ContainerPhase::Removing, Durability::Volatile).await?;
     undo(engine, container).await?;
     engine.registry.forget_container(container);
+    engine.publish_container(EventKind::Deleted, container);
     Ok(())
 }
 
@@ -45,6 +47,7 @@ pub(crate) async fn undo(engine: &Arc<Engine>, container: &Arc<Container>) -> Re
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
     blocking(container.id.to_string(), move || {
         remove_group(&engine, &container)?;
+        super::volumes::undo(&engine, &container)?;
         engine.node.store.delete_container(&container.id)?;
         remove_dir(engine.bundle(&container.sandbox, &container.id))?;
         remove_file(

@@ -14,6 +14,7 @@ use super::state::{ContainerState, Event, ExitReason};
 use crate::disk::latest::ContainerPhase;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::events::EventKind;
 
 /// The exit code of a container that could not be started.
 const START_FAILED_CODE: i32 = 128;
@@ -31,6 +32,7 @@ pub(super) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     match monitor.start(&container.id).await {
         Ok(()) => {
             container.advance(Event::Started(started_at))?;
+            engine.publish_container(EventKind::Started, container);
             container.probe.open(engine, container);
             let process = container.state().process().map_or(0, |process| process.pid);
             let phase = ContainerPhase::Live { pid: process, started_at: started_at.nanos() };

@@ -128,6 +128,15 @@ impl ContainerState {
         }
     }
 
+    /// Whether its process runs its program: also while it is being stopped.
+    pub fn was_started(&self) -> bool {
+        match self {
+            Self::Running { .. } => true,
+            Self::Stopping { started_at, .. } => *started_at != Timestamp::ZERO,
+            Self::Creating | Self::Created(_) | Self::Exited { .. } | Self::Removing { .. } => false,
+        }
+    }
+
     /// The state's name in messages.
     pub fn name(&self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 //! While it waits, a further stop with a shorter timeout moves the deadline forward, and a removal moves it to now.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -120,6 +121,7 @@ fn unkillable(container: &Container) -> Error {
 }
 
 async fn kill(container: &Container) {
+    container.killing.store(true, Ordering::Relaxed);
     send(container, Signal::KILL.as_raw(), true).await;
 }
 

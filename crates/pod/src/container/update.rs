@@ -1,16 +1,20 @@
 //! UpdateContainerResources: checked, applied by the runtime, then in force.
 //!
 //! A runtime writes one cgroup file after the other and stops at the first that the kernel refuses; what it has written
-//! by then is taken back here, so that a failed update changes nothing.
+//! by then is taken back here, so that a failed update changes nothing. A memory limit below what is in use is not tried
+//! at all: cgroup v1 refuses it after a while of reclaiming, v2 kills until it fits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ochre_runtime::config::Resources;
 use ochre_runtime::spec;
+use ochre_sys::atomic::Durability;
 
 use super::Container;
 use super::state::ContainerState;
-use crate::engine::Engine;
+use crate::disk::latest::ContainerPhase;
+use crate::engine::{Engine, blocking};
 use crate::error::Error;
 
 pub(super) async fn update(
@@ -33,6 +37,7 @@ pub(super) async fn update(
     let merged = merge(&before, change);
     let minimum = crate::bundle::features(handler).min_memory;
     let json = spec::resources_json(&merged, engine.node.defaults.cgroup, minimum)?;
+    check_memory(container, before.memory_limit, merged.memory_limit).await?;
     let monitor = container.monitor()?;
     if let Err(error) = monitor.update(&container.id, json).await {
         let undo = spec::resources_json(&undo(&before, &merged), engine.node.defaults.cgroup, minimum);
@@ -44,7 +49,23 @@ pub(super) async fn update(
         return Err(error.into());
     }
     *container.resources.lock() = merged;
-    Ok(())
+    let pid = state.process().map_or(0, |process| process.pid);
+    let phase = ContainerPhase::Live { pid, started_at: super::started_at(&state).nanos() };
+    super::create::save(engine, container, phase, Durability::Volatile).await
+}
+
+/// Refuses to lower a memory limit below what is in use and cannot simply be dropped.
+async fn check_memory(container: &Arc<Container>, before: i64, limit: i64) -> Result<(), Error> {
+    let Some(wanted) = u64::try_from(limit).ok().filter(|_| limit > 0 && limit != before) else {
+        return Ok(());
+    };
+    let reading = Arc::clone(container);
+    let sample =
+        blocking(container.id.to_string(), move || Ok(reading.probe.sample(Duration::ZERO))).await?;
+    match sample.map(|sample| sample.cgroup.memory.working_set) {
+        Some(used) if used > wanted => Err(Error::MemoryInUse { id: container.id.clone(), limit, used }),
+        _ => Ok(()),
+    }
 }
 
 /// The limits that take a change back: those before it, and the kernel's defaults where there were none.

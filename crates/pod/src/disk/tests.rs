@@ -47,6 +47,7 @@ fn sandbox() -> latest::Sandbox {
         ips: vec!["10.0.0.7".parse().unwrap()],
         pause_pid: None,
         log_directory: "/var/log".into(),
+        updated: None,
     }
 }
 

@@ -9,6 +9,7 @@ use ochre_types::{ContainerId, Exit, ImageId, SandboxId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::container::state::ExitReason;
+use crate::sandbox::PodResources;
 
 /// The number in the envelope.
 pub(crate) const VERSION: u32 = 1;
@@ -44,6 +45,9 @@ pub(crate) struct Sandbox {
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) pause_pid: Option<i32>,
     pub(crate) log_directory: PathBuf,
+    /// What it may use after updates; `None` in records of before.
+    #[serde(default)]
+    pub(crate) updated: Option<PodResources>,
 }
 
 /// How far a container had come when its record was written.
@@ -89,6 +93,18 @@ pub(crate) struct Container {
     pub(crate) user: UserRecord,
     /// The runtime's cgroup path argument.
     pub(crate) cgroups_path: String,
+    /// Images mounted as volumes.
+    #[serde(default)]
+    pub(crate) volumes: Vec<VolumeRecord>,
+}
+
+/// An image or artifact mounted into a container. Where it is mounted follows from the container's id and the place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VolumeRecord {
+    /// The volume's number in the request.
+    pub(crate) place: usize,
+    /// The image or artifact.
+    pub(crate) image: ImageId,
 }
 
 /// The image a container was made from.

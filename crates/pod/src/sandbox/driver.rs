@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::run::Plan;
 use super::state::Event;
-use super::{Sandbox, SandboxState, Seed};
+use super::{PodResources, Sandbox, SandboxState, Seed};
 use crate::engine::{Engine, Pods};
 use crate::error::{Error, Shared};
+use crate::events::EventKind;
 use crate::registry::Claim;
 
 /// Answers one command.
@@ -25,6 +26,13 @@ pub(crate) enum Command {
     Stop(Reply),
     /// Remove it with everything in it.
     Remove(Reply),
+    /// Note what it may use.
+    Update {
+        /// What has changed.
+        resources: PodResources,
+        /// Where the answer goes.
+        reply: Reply,
+    },
 }
 
 impl Pods {
@@ -99,6 +107,10 @@ impl Sandbox {
         self.ask(Command::Remove).await
     }
 
+    pub(super) async fn ask_update(&self, resources: PodResources) -> Result<(), Shared> {
+        self.ask(|reply| Command::Update { resources, reply }).await
+    }
+
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), Shared> {
         let (reply, answer) = oneshot::channel();
         if self.commands.send(command(reply)).await.is_err() {
@@ -152,6 +164,8 @@ async fn create(engine: Arc<Engine>, sandbox: Arc<Sandbox>, commands: mpsc::Rece
     let result = super::run::run(&engine, &sandbox).await.and_then(|live| sandbox.advance(Event::Ran(live)));
     match result {
         Ok(()) => {
+            engine.publish_sandbox(EventKind::Created, &sandbox);
+            engine.publish_sandbox(EventKind::Started, &sandbox);
             sandbox.outcome.send_replace(Some(Ok(())));
             drive(engine, sandbox, commands).await;
         }
@@ -170,6 +184,10 @@ pub(crate) async fn drive(engine: Arc<Engine>, sandbox: Arc<Sandbox>, mut comman
             Command::Stop(reply) => {
                 let result = super::stop::stop(&engine, &sandbox).await.map_err(Arc::new);
                 // A caller that went away has no use for the answer.
+                drop(reply.send(result));
+            }
+            Command::Update { resources, reply } => {
+                let result = super::resources::update(&engine, &sandbox, resources).await.map_err(Arc::new);
                 drop(reply.send(result));
             }
             Command::Remove(reply) => {

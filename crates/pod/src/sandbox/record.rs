@@ -35,5 +35,6 @@ pub(super) fn of(engine: &Engine, sandbox: &Sandbox, phase: SandboxPhase, live: 
         ips: live.ips.clone(),
         pause_pid: live.pause_pid,
         log_directory: sandbox.log_directory.clone(),
+        updated: Some(sandbox.resources()),
     }
 }

@@ -11,6 +11,7 @@ use super::state::{Event, SandboxState};
 use crate::disk::latest::SandboxPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+use crate::events::EventKind;
 
 /// Removes the sandbox and everything in it.
 pub(super) async fn remove(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
@@ -36,5 +37,6 @@ pub(super) async fn remove(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Resu
         blocking(sandbox.id.to_string(), move || engine.records.remove_sandbox(&sandbox.id)).await?;
     }
     engine.registry.forget_sandbox(sandbox);
+    engine.publish_sandbox(EventKind::Deleted, sandbox);
     Ok(())
 }

@@ -12,7 +12,8 @@ use ochre_network::{AttachRequest, Attachment, Dns, PortProtocol};
 use ochre_runtime::cgroup::{Driver, parent_group};
 use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
 use ochre_runtime::files;
-use ochre_runtime::namespaces::{NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls};
+use ochre_runtime::namespaces::id_map;
+use ochre_runtime::namespaces::{NamespaceError, NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls};
 use ochre_sys::atomic::Durability;
 use ochre_types::{ContainerId, SandboxId};
 
@@ -38,7 +39,11 @@ impl Plan {
     /// Checks a request.
     pub(super) fn check(engine: &Engine, config: &SandboxConfig) -> Result<Self, Error> {
         check_names(config)?;
-        let handler = engine.node.handlers.get(&config.handler)?.name.clone();
+        let handler = engine.node.handlers.get(&config.handler)?;
+        if id_map::of_pod(&config.namespaces).is_some() {
+            engine.user_namespaces.check(handler)?;
+        }
+        let handler = handler.name.clone();
         parent_group(engine.node.driver, &config.cgroup_parent)?;
         sysctls(engine, config)?;
         if config.namespaces.network != NamespaceMode::Node {
@@ -83,10 +88,7 @@ fn check_names(config: &SandboxConfig) -> Result<(), Error> {
     if config.namespaces.pid == NamespaceMode::Target {
         return Err(invalid("pid namespace mode", "Target", "only a container can have a target"));
     }
-    if config.namespaces.user.as_ref().is_some_and(|user| user.mode != NamespaceMode::Node) {
-        return Err(invalid("user namespace mode", "Pod", "user namespaces are not supported yet; use NODE"));
-    }
-    Ok(())
+    Ok(id_map::check_pod(&config.namespaces).map_err(NamespaceError::from)?)
 }
 
 pub(crate) fn invalid(field: &'static str, value: &str, reason: &'static str) -> Error {
@@ -119,11 +121,16 @@ fn own_namespaces(config: &SandboxConfig) -> Vec<PodNamespace> {
     if config.namespaces.ipc != NamespaceMode::Node {
         own.push(PodNamespace::Ipc);
     }
+    if id_map::of_pod(&config.namespaces).is_some() {
+        own.push(PodNamespace::User);
+    }
     own
 }
 
 fn sysctls(engine: &Engine, config: &SandboxConfig) -> Result<Vec<Sysctl>, Error> {
-    Ok(merge_sysctls(&engine.node.default_sysctls, &config.sysctls, &own_namespaces(config))?)
+    let merged = merge_sysctls(&engine.node.default_sysctls, &config.sysctls, &own_namespaces(config))?;
+    let Some(user) = id_map::of_pod(&config.namespaces) else { return Ok(merged) };
+    Ok(merged.into_iter().map(|sysctl| sysctl.in_user_namespace(&user.gids)).collect::<Result<_, _>>()?)
 }
 
 /// Performs it. On failure everything that was made is undone before the error is returned.
@@ -176,6 +183,7 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
         sandbox.namespaces.create(&NamespaceSettings {
             sysctls: sysctls(&engine, &sandbox.config)?,
             hostname: sandbox.namespaces.path(PodNamespace::Uts).map(|_| hostname.clone()),
+            user: id_map::of_pod(&sandbox.config.namespaces).cloned(),
         })?;
         let attachment = match sandbox.network_namespace() {
             Some(netns) => Some(attach(&engine, &sandbox, netns)?),
@@ -191,6 +199,9 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
         }
         if sandbox.namespaces.path(PodNamespace::Ipc).is_some() {
             files::mount_shm(&dir, shm_size(&sandbox.config)?)?;
+        }
+        if id_map::of_pod(&sandbox.config.namespaces).is_some() {
+            files::give_to(&dir, id_map::root_of(&sandbox.config.namespaces))?;
         }
         Ok(attachment)
     })

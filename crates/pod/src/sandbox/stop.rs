@@ -18,6 +18,7 @@ use super::state::{Event, SandboxState};
 use crate::disk::latest::SandboxPhase;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+use crate::events::EventKind;
 
 /// How long the monitor gets to end the pause process and itself.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +38,9 @@ pub(crate) async fn stop(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result
         return Err(incomplete(sandbox, &failures));
     }
     save(engine, sandbox, SandboxPhase::Stopped, Durability::Volatile).await?;
-    sandbox.advance(Event::Stopped)
+    sandbox.advance(Event::Stopped)?;
+    engine.publish_sandbox(EventKind::Stopped, sandbox);
+    Ok(())
 }
 
 /// Kills every container; CRI wants them forcibly terminated, the kubelet has given them their grace before.

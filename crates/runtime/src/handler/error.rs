@@ -49,6 +49,15 @@ pub enum HandlerError {
         /// The type.
         kind: &'static str,
     },
+    /// `seccomp_profile` names no usable profile.
+    #[error("runtime handler {name}: its seccomp_profile cannot be used")]
+    Seccomp {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<crate::spec::Error>,
+    },
     /// The runtime could not be executed.
     #[error("runtime handler {name}: cannot execute {path}")]
     Execute {
@@ -95,9 +104,10 @@ impl HandlerError {
             // To whoever asks for a pod, a handler that is not there is a wrong argument.
             Self::Unknown { .. } => ErrorKind::InvalidArgument,
             Self::Default { source, .. } => source.kind(),
-            Self::NotInstalled { .. } | Self::NotAbsolute { .. } | Self::UnsupportedType { .. } => {
-                ErrorKind::FailedPrecondition
-            }
+            Self::NotInstalled { .. }
+            | Self::NotAbsolute { .. }
+            | Self::UnsupportedType { .. }
+            | Self::Seccomp { .. } => ErrorKind::FailedPrecondition,
             Self::Execute { .. } | Self::Failed { .. } => ErrorKind::Internal,
             Self::NoAnswer { .. } => ErrorKind::Timeout,
         }

@@ -43,22 +43,32 @@ struct Idmap {
 
 impl HandlerFeatures {
     /// From the output of `--version`, that of `features` (`None` where the runtime does not know the verb) and the
-    /// kernel's release. A document that is no such JSON counts as none: the runtime then gets no optional field.
+    /// kernel's release. A document that is no such JSON holds nothing: the runtime then gets no optional field.
     pub(super) fn new(version: &str, features: Option<&[u8]>, kernel: &str) -> Self {
         let document: Document =
             features.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+        let version: String = version.lines().next().unwrap_or_default().trim().chars().take(200).collect();
+        let knows_rro = match features {
+            Some(_) => document.mount_options.iter().any(|option| option == "rro"),
+            None => is_old_crun_with_rro(&version),
+        };
         let idmap = document.linux.and_then(|linux| linux.mount_extensions).and_then(|mounts| mounts.idmap);
         Self {
-            version: version.lines().next().unwrap_or_default().trim().chars().take(200).collect(),
+            version,
             idmap_mounts: idmap.and_then(|idmap| idmap.enabled).unwrap_or(false),
-            recursive_read_only: document.mount_options.iter().any(|option| option == "rro")
-                && kernel_at_least(kernel, (5, 12)),
+            recursive_read_only: knows_rro && at_least(kernel, (5, 12)),
             oci_version_max: document.oci_version_max.chars().take(64).collect(),
         }
     }
 }
 
-fn kernel_at_least(release: &str, wanted: (u32, u32)) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+/// crun has the verb `features` since 1.8.6, and recursive mount options since 1.4.
+fn is_old_crun_with_rro(version: &str) -> bool {
+    version.strip_prefix("crun version ").is_some_and(|number| at_least(number, (1, 4)))
+}
+
+/// Whether the first two numbers of a version are these or higher.
+fn at_least(version: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }

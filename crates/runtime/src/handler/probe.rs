@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::{DEFAULT_ROOT, Handler, HandlerConfig, HandlerError, HandlerFeatures, HandlerType};
+use crate::spec::seccomp::SeccompProfile;
 
 const LIMIT: Duration = Duration::from_secs(2);
 /// Most output kept of each stream; the rest is read and dropped. Real feature documents have 10 KiB.
@@ -37,6 +38,8 @@ pub(super) fn handler(
             find(name, search_path).ok_or_else(|| HandlerError::NotInstalled { name: name.to_owned() })?
         }
     };
+    // A handler whose profile cannot be used would run its containers under another one: better not at all.
+    let seccomp = config.seccomp_profile.as_deref().map(|file| seccomp(name, file)).transpose()?;
     let version = ask(name, &path, "--version", search_path)?;
     if !version.status.success() {
         return Err(failed(name, &path, "--version", &version));
@@ -49,7 +52,20 @@ pub(super) fn handler(
         &rustix::system::uname().release().to_string_lossy(),
     );
     let root = config.root.clone().unwrap_or_else(|| DEFAULT_ROOT.into());
-    Ok(Handler { name: name.to_owned(), path, root, features })
+    Ok(Handler {
+        name: name.to_owned(),
+        path,
+        root,
+        features,
+        seccomp,
+        host_devices: config.host_devices,
+        allowed_annotations: config.allowed_annotations.clone().unwrap_or_default(),
+    })
+}
+
+fn seccomp(name: &str, file: &Path) -> Result<SeccompProfile, HandlerError> {
+    SeccompProfile::read(&file.to_string_lossy())
+        .map_err(|source| HandlerError::Seccomp { name: name.to_owned(), source: Box::new(source) })
 }
 
 /// The first executable file of this name in a list of directories as `$PATH` writes it.

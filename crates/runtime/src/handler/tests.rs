@@ -23,6 +23,22 @@ fn features_are_read_from_what_runtimes_print() {
     }
 }
 
+#[test]
+fn a_crun_without_the_verb_features_still_mounts_recursively_read_only() {
+    for (version, features, kernel, expected) in [
+        ("crun version 1.8.1\ncommit: x\n", None, "6.1.0", true),
+        ("crun version 1.4", None, "6.1.0", true),
+        ("crun version 1.3", None, "6.1.0", false),
+        ("crun version 0.21", None, "6.1.0", false),
+        ("crun version 1.8.1", None, "5.11.0", false),
+        ("crun version 1.14", Some(&b"{}"[..]), "6.1.0", false),
+        ("runc version 1.8.1", None, "6.1.0", false),
+    ] {
+        let features = HandlerFeatures::new(version, features, kernel);
+        assert_eq!(features.recursive_read_only, expected, "{version:?} on {kernel}");
+    }
+}
+
 struct Bin(tempfile::TempDir);
 
 impl Bin {

@@ -20,10 +20,14 @@ use ochre_types::ErrorKind;
 use rustix::fs::OFlags;
 
 use super::PodNamespace;
+use super::id_map::host_id;
+use crate::config::IdMapping;
 
 /// `proc_dostring` and its kin take a page.
 const MAX_VALUE: usize = 4095;
 const MAX_KEY: usize = 512;
+/// The one parameter with ids in it.
+const PING_GROUPS: &str = "net/ipv4/ping_group_range";
 
 /// A refused kernel parameter.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +135,30 @@ impl Sysctl {
     pub fn namespace(&self) -> PodNamespace {
         self.namespace
     }
+
+    /// The parameter as a pod with a user namespace means it: group ids are the container's. The upper end of a range is
+    /// lowered to the last group that the pod has, as the kubelet's default range ends with the highest there is.
+    ///
+    /// # Errors
+    /// [`SysctlError::InvalidValue`] for a range that begins with a group the pod does not have.
+    pub fn in_user_namespace(mut self, groups: &[IdMapping]) -> Result<Self, SysctlError> {
+        if self.file != PING_GROUPS {
+            return Ok(self);
+        }
+        let numbers: Vec<u32> = self.value.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        // Anything else is the kernel's to refuse, and a range that ends before it begins means nobody.
+        let [low, high] = numbers[..] else { return Ok(self) };
+        if low > high {
+            return Ok(self);
+        }
+        let last = groups.iter().map(|line| line.container_id.saturating_add(line.length.saturating_sub(1))).max();
+        let high = high.min(last.unwrap_or(0));
+        match (host_id(groups, low), host_id(groups, high)) {
+            (Some(low), Some(high)) => self.value = format!("{low} {high}"),
+            _ => return Err(SysctlError::InvalidValue { key: self.key }),
+        }
+        Ok(self)
+    }
 }
 
 /// The parameters of a pod: the engine's defaults, replaced and extended by what the pod asks for. A default of a
@@ -164,12 +192,13 @@ pub fn merge_sysctls(
     Ok(merged)
 }
 
-/// Writes the parameters in the namespaces of the calling thread.
-pub(super) fn write_all(sysctls: &[Sysctl]) -> Result<(), SysctlError> {
-    let Some(first) = sysctls.first() else { return Ok(()) };
+/// Writes the parameters of one kind of namespace in that of the calling thread.
+pub(super) fn write_all(sysctls: &[Sysctl], kind: PodNamespace) -> Result<(), SysctlError> {
+    let mut sysctls = sysctls.iter().filter(|sysctl| sysctl.namespace == kind).peekable();
+    let Some(first) = sysctls.peek() else { return Ok(()) };
     let root = Root::open(Path::new("/proc/sys"))
         .map_err(|source| SysctlError::Write { key: first.key.clone(), source })?;
-    sysctls.iter().try_for_each(|sysctl| write_one(&root, sysctl))
+    sysctls.try_for_each(|sysctl| write_one(&root, sysctl))
 }
 
 fn write_one(root: &Root, sysctl: &Sysctl) -> Result<(), SysctlError> {

@@ -5,8 +5,11 @@ use ochre_sys::namespace::in_namespace;
 use ochre_types::ErrorKind;
 
 use super::*;
+use crate::config::{IdMapping, NamespaceMode};
 
 const ALL: [PodNamespace; 3] = [PodNamespace::Net, PodNamespace::Ipc, PodNamespace::Uts];
+const WITH_USER: [PodNamespace; 4] =
+    [PodNamespace::Net, PodNamespace::Ipc, PodNamespace::Uts, PodNamespace::User];
 
 #[test]
 fn a_sysctl_is_sorted_into_its_namespace_in_either_notation() {
@@ -96,12 +99,12 @@ impl Scratch {
     }
 
     fn inside<T: Send>(&self, of: PodNamespace, work: impl FnOnce() -> T + Send) -> T {
-        in_namespace(File::open(self.namespaces.path(of).unwrap()).unwrap(), of.kind(), work).unwrap()
+        in_namespace(File::open(self.namespaces.path(of).unwrap()).unwrap(), of.kind().unwrap(), work).unwrap()
     }
 
     fn is_clean(&self) -> bool {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let pins = ALL.iter().filter_map(|of| self.namespaces.path(*of)).any(Path::exists);
+        let pins = WITH_USER.iter().filter_map(|of| self.namespaces.path(*of)).any(Path::exists);
         !pins && !mounts.contains(self.dir.path().to_str().unwrap())
     }
 }
@@ -131,6 +134,7 @@ fn settings_apply_inside_and_only_inside() {
             Sysctl::new("net/ipv4/ip_default_ttl", "77").unwrap(),
         ],
         hostname: Some("pod-1.example".into()),
+        user: None,
     };
     scratch.namespaces.create(&settings).unwrap();
     assert_eq!(scratch.inside(PodNamespace::Ipc, || read("/proc/sys/kernel/msgmax")), "12345");
@@ -156,7 +160,8 @@ fn a_refused_setting_leaves_nothing() {
         ("net.ipv4.ip_default_ttl", "many"),
         ("kernel.shmmax", "x"),
     ] {
-        let settings = NamespaceSettings { sysctls: vec![Sysctl::new(key, value).unwrap()], hostname: None };
+        let sysctls = vec![Sysctl::new(key, value).unwrap()];
+        let settings = NamespaceSettings { sysctls, ..NamespaceSettings::default() };
         let error = scratch.namespaces.create(&settings).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{key}: {error}");
         assert!(error.to_string().contains(key), "{error}");
@@ -164,7 +169,8 @@ fn a_refused_setting_leaves_nothing() {
     }
     let long = "x".repeat(65);
     for hostname in ["", "a b", "a\nb", &long] {
-        let settings = NamespaceSettings { sysctls: Vec::new(), hostname: Some(hostname.into()) };
+        let settings =
+            NamespaceSettings { hostname: Some(hostname.into()), ..NamespaceSettings::default() };
         let error = scratch.namespaces.create(&settings).unwrap_err();
         assert!(matches!(error, NamespaceError::InvalidHostname { .. }), "{error}");
     }
@@ -174,13 +180,80 @@ fn a_refused_setting_leaves_nothing() {
 #[test]
 fn the_nodes_own_namespaces_are_never_changed() {
     let scratch = Scratch::new(&[PodNamespace::Net]);
-    let ipc =
-        NamespaceSettings { sysctls: vec![Sysctl::new("kernel.msgmax", "9999").unwrap()], hostname: None };
+    let sysctls = vec![Sysctl::new("kernel.msgmax", "9999").unwrap()];
+    let ipc = NamespaceSettings { sysctls, ..NamespaceSettings::default() };
     let error = scratch.namespaces.create(&ipc).unwrap_err();
     assert!(matches!(error, NamespaceError::Sysctl(SysctlError::OfNode { .. })), "{error}");
-    let uts = NamespaceSettings { sysctls: Vec::new(), hostname: Some("other".into()) };
+    let uts = NamespaceSettings { hostname: Some("other".into()), ..NamespaceSettings::default() };
     let error = scratch.namespaces.create(&uts).unwrap_err();
     assert!(matches!(error, NamespaceError::HostnameOfNode { .. }), "{error}");
     assert!(scratch.is_clean());
     Scratch::new(&[]).namespaces.create(&NamespaceSettings::default()).unwrap();
+}
+
+fn mapped() -> UserNamespace {
+    let line = vec![IdMapping { host_id: 200_000, container_id: 0, length: 65_536 }];
+    UserNamespace { mode: NamespaceMode::Pod, uids: line.clone(), gids: line }
+}
+
+#[test]
+fn with_a_user_namespace_every_kind_of_setting_applies_and_one_removal_takes_all() {
+    let scratch = Scratch::new(&WITH_USER);
+    let groups = mapped().gids;
+    let sysctl = |key, value| Sysctl::new(key, value).unwrap().in_user_namespace(&groups).unwrap();
+    let settings = NamespaceSettings {
+        sysctls: vec![
+            sysctl("kernel.msgmax", "12345"),
+            sysctl("net.ipv4.ping_group_range", "0 2147483647"),
+            sysctl("fs.mqueue.msg_max", "77"),
+            sysctl("net.ipv4.ip_default_ttl", "78"),
+        ],
+        hostname: Some("mapped".into()),
+        user: Some(mapped()),
+    };
+    let who = || (rustix::process::geteuid(), rustix::process::getegid());
+    let before = who();
+    scratch.namespaces.create(&settings).unwrap();
+    assert_eq!(who(), before, "no thread of ours changed its ids for good");
+    assert_eq!(scratch.inside(PodNamespace::Ipc, || read("/proc/sys/kernel/msgmax")), "12345");
+    assert_eq!(scratch.inside(PodNamespace::Ipc, || read("/proc/sys/fs/mqueue/msg_max")), "77");
+    assert_eq!(scratch.inside(PodNamespace::Net, || read("/proc/sys/net/ipv4/ip_default_ttl")), "78");
+    let range = scratch.inside(PodNamespace::Net, || read("/proc/sys/net/ipv4/ping_group_range"));
+    assert_eq!(range.split_whitespace().collect::<Vec<_>>(), ["200000", "265535"], "as the node counts");
+    assert_eq!(scratch.inside(PodNamespace::Uts, || read("/proc/sys/kernel/hostname")), "mapped");
+    scratch.namespaces.remove().unwrap();
+    assert!(scratch.is_clean());
+}
+
+#[test]
+fn a_refused_setting_leaves_nothing_of_a_user_namespace_either() {
+    let scratch = Scratch::new(&WITH_USER);
+    for key in ["net.ipv4.ip_default_ttl", "kernel.shmmax"] {
+        let sysctls = vec![Sysctl::new(key, "many").unwrap()];
+        let settings = NamespaceSettings { sysctls, user: Some(mapped()), ..NamespaceSettings::default() };
+        let error = scratch.namespaces.create(&settings).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{key}: {error}");
+        assert!(scratch.is_clean(), "{key}");
+    }
+    let without = scratch.namespaces.create(&NamespaceSettings::default()).unwrap_err();
+    assert!(matches!(without, NamespaceError::IdMap(_)), "{without}");
+    assert!(scratch.is_clean());
+}
+
+#[test]
+fn a_range_of_ping_groups_is_the_containers() {
+    let groups = [IdMapping { host_id: 1000, container_id: 0, length: 100 }];
+    for (value, expected) in [
+        ("0 99", Some("1000 1099")),
+        ("0 2147483647", Some("1000 1099")),
+        ("7\t8", Some("1007 1008")),
+        ("1 0", Some("1 0")),
+        ("100 200", None),
+        ("x", Some("x")),
+    ] {
+        let sysctl = Sysctl::new("net/ipv4/ping_group_range", value).unwrap().in_user_namespace(&groups);
+        assert_eq!(sysctl.ok(), expected.map(|to| Sysctl::new("net/ipv4/ping_group_range", to).unwrap()), "{value}");
+    }
+    let other = Sysctl::new("net.ipv4.ip_local_port_range", "1024 2000").unwrap();
+    assert_eq!(other.clone().in_user_namespace(&groups).unwrap(), other);
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ochre_types::ErrorKind;
 
+use crate::namespaces::id_map::IdMapError;
 use crate::user;
 
 /// A spec could not be built.
@@ -104,12 +105,44 @@ pub enum Error {
         /// Path in the container.
         path: String,
     },
-    /// A volume that is an image.
-    #[error("mount {path:?}: image volumes are not supported yet")]
+    /// A volume from an image whose fields do not fit together.
+    #[error("mount {path:?}: {reason}")]
     ImageVolume {
         /// Path in the container.
         path: String,
+        /// What is wrong.
+        reason: &'static str,
     },
+    /// A part of an image that cannot be mounted.
+    #[error("mount {path:?}: image_sub_path {sub_path:?} of the image cannot be used")]
+    ImageSubPath {
+        /// Path in the container.
+        path: String,
+        /// Path in the image.
+        sub_path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A mount option that is unknown or does not fit the others.
+    #[error("mount {path:?}: mount option {option:?} {reason}")]
+    MountOption {
+        /// Path in the container.
+        path: String,
+        /// The option.
+        option: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A device of an annotation that the configuration does not allow.
+    #[error("device {path:?} of the annotation is not among allowed_devices")]
+    DeviceNotAllowed {
+        /// Path on the node, as written.
+        path: String,
+    },
+    /// A CDI device that cannot be given.
+    #[error(transparent)]
+    Cdi(#[from] crate::cdi::CdiError),
     /// Nothing to mount.
     #[error("mount {path:?} has neither a host path nor an image")]
     NoSource {
@@ -168,6 +201,17 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
+    /// Id mappings, or what goes with them, cannot be used.
+    #[error(transparent)]
+    IdMap(#[from] IdMapError),
+    /// The container's user or one of its groups is not one of the pod's.
+    #[error("{ids} id {id} of the container is not mapped in its pod's user namespace")]
+    Unmapped {
+        /// `user` or `group`.
+        ids: &'static str,
+        /// The id.
+        id: u32,
+    },
     /// A namespace to join that nobody made.
     #[error("the {kind} namespace to join does not exist")]
     MissingNamespace {
@@ -208,6 +252,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The kernel's list of AppArmor profiles.
+    #[error(transparent)]
+    AppArmor(#[from] crate::apparmor::Error),
     /// The root file system cannot be prepared.
     #[error("cannot {action} {path:?} in the container's root")]
     Rootfs {
@@ -249,6 +296,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::User(error) => error.kind(),
+            Self::Cdi(error) => error.kind(),
+            Self::AppArmor(error) => error.kind(),
             Self::Rootfs { source, .. } | Self::Own { source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
@@ -263,12 +312,17 @@ impl Error {
             | Self::UnknownCapability { .. }
             | Self::Number { .. }
             | Self::MemoryLimit { .. }
+            | Self::IdMap(_)
+            | Self::Unmapped { .. }
             | Self::SwapLimit { .. }
             | Self::Unavailable { .. }
             | Self::RroConflict { .. }
             | Self::RroUnsupported { .. }
             | Self::IdmapUnsupported { .. }
             | Self::ImageVolume { .. }
+            | Self::ImageSubPath { .. }
+            | Self::MountOption { .. }
+            | Self::DeviceNotAllowed { .. }
             | Self::NoSource { .. }
             | Self::SourceRejected { .. }
             | Self::NotShared { .. }

@@ -3,6 +3,7 @@
 //! ```text
 //!  defaults (/proc /dev /sys …)  -- minus those a volume covers --+
 //!  pod files (resolv.conf, hosts …) -- minus those, too ---------+--> sorted by depth, equal depth in this order
+//!  volumes the image declares ------ minus those, too ----------+
 //!  volumes of the request ---------------------------------------+
 //! ```
 //! A volume wins over a default mount at the same place; one on `/dev` or `/sys` takes the defaults below it along,
@@ -13,16 +14,19 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Mount;
 
 use crate::clamp::Warning;
-use crate::config::{self, NamespaceMode, Propagation};
+use crate::config::NamespaceMode;
 
 use super::error::shortened;
-use super::namespaces::{has_user_namespace, mappings};
+use super::namespaces::has_user_namespace;
 use super::{ContainerInput, Error};
 
+mod options;
 mod source;
+mod volume;
 
 pub(super) use source::real_path;
-use source::{KernelFileSystem, Source, Sources};
+pub(super) use volume::check;
+use volume::Volumes;
 
 /// The mounts of a container, and what they ask of its root and the node.
 #[derive(Debug)]
@@ -35,30 +39,32 @@ pub(super) struct Mounts {
     pub(super) root_propagation: Option<&'static str>,
 }
 
-/// Builds the list for a request that passed [`check`]. Makes missing host directories.
+/// What is mounted beside the kernel's file systems and the request's volumes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Generated<'a> {
+    /// The pod's files: path in the container, file on the node.
+    pub(super) files: &'a [(&'static str, PathBuf)],
+    /// Directories for volumes that the image declares.
+    pub(super) declared: &'a [(PathBuf, PathBuf)],
+    /// Whether the root is read-only, and the files with it.
+    pub(super) readonly_root: bool,
+}
+
+/// Builds the list for a request that passed [`check`]. Makes missing host directories, once every volume has been
+/// accepted.
 ///
 /// # Errors
 /// Any volume that cannot be mounted as asked.
 pub(super) fn mounts(
     input: &ContainerInput<'_>,
-    generated: &[(&'static str, PathBuf)],
-    readonly_root: bool,
+    generated: Generated<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Mounts, Error> {
-    let mut volumes = Vec::new();
-    let mut created = Vec::new();
-    let mut root_propagation = None;
-    let sources = Sources::open(&input.node.sources)?;
-    for volume in &input.container.mounts {
-        let (mount, reach) = one_volume(input, &sources, volume, &mut created)?;
-        root_propagation = wider(root_propagation, reach);
-        if volume.selinux_relabel && input.node.security.selinux {
-            warnings.push(Warning::NotRelabelled { path: shortened(&volume.host_path) });
-        }
-        volumes.push(mount);
-    }
+    let Volumes { list: volumes, created, root_propagation } = volume::volumes(input, warnings)?;
     let mut list = defaults(input);
-    list.extend(generated.iter().map(|(path, file)| pod_file(path, file, readonly_root)));
+    list.extend(generated.files.iter().map(|(path, file)| pod_file(path, file, generated.readonly_root)));
+    let declared = generated.declared.iter();
+    list.extend(declared.map(|(path, source)| mount(path, "bind", source, bind_options(&[]))));
     list.retain(|mount| !volumes.iter().any(|volume| covers(volume.destination(), mount.destination())));
     list.extend(volumes);
     list.sort_by_key(|mount| mount.destination().components().count());
@@ -69,132 +75,6 @@ pub(super) fn mounts(
 fn covers(volume: &Path, default: &Path) -> bool {
     let whole_tree = volume == Path::new("/dev") || volume == Path::new("/sys");
     volume == default || (whole_tree && default.starts_with(volume))
-}
-
-/// Refuses what can be refused by looking at the request alone, so that nothing is made for it.
-///
-/// # Errors
-/// As [`mounts`], except for what only the node can tell.
-pub(super) fn check(input: &ContainerInput<'_>) -> Result<(), Error> {
-    for volume in &input.container.mounts {
-        let path = shortened(&volume.container_path);
-        if absolute("container path", &volume.container_path)? == Path::new("/") {
-            return Err(Error::Path { field: "container path", path, reason: "must not be the root" });
-        }
-        if volume.image.is_some() {
-            return Err(Error::ImageVolume { path });
-        }
-        if volume.host_path.is_empty() {
-            return Err(Error::NoSource { path });
-        }
-        let mapped = !(volume.uid_mappings.is_empty() && volume.gid_mappings.is_empty());
-        if mapped && !input.features.idmap {
-            return Err(Error::IdmapUnsupported { path });
-        }
-        check_recursive_readonly(input, volume, &path)?;
-    }
-    Ok(())
-}
-
-fn one_volume(
-    input: &ContainerInput<'_>,
-    sources: &Sources<'_>,
-    volume: &config::Mount,
-    created: &mut Vec<PathBuf>,
-) -> Result<(Mount, Option<&'static str>), Error> {
-    let path = shortened(&volume.container_path);
-    let destination = absolute("container path", &volume.container_path)?;
-    let source = sources.resolve(&volume.host_path, &path)?;
-    check_kernel_path(&destination, &source, &path)?;
-    if source.created {
-        created.push(source.path.clone());
-    }
-    let (propagation, reach) = propagation(input, volume.propagation, &source, &path)?;
-    let mut options = vec!["rbind".to_owned(), propagation.to_owned()];
-    options.push(if volume.readonly { "ro" } else { "rw" }.to_owned());
-    if volume.recursive_readonly {
-        options.push("rro".to_owned());
-    }
-    let mut mount = mount(&destination, "bind", &source.path, options);
-    if !volume.uid_mappings.is_empty() {
-        mount.set_uid_mappings(Some(mappings(&volume.uid_mappings)));
-    }
-    if !volume.gid_mappings.is_empty() {
-        mount.set_gid_mappings(Some(mappings(&volume.gid_mappings)));
-    }
-    Ok((mount, reach))
-}
-
-fn check_recursive_readonly(
-    input: &ContainerInput<'_>,
-    volume: &config::Mount,
-    path: &str,
-) -> Result<(), Error> {
-    if !volume.recursive_readonly {
-        return Ok(());
-    }
-    if !volume.readonly || volume.propagation != Propagation::Private {
-        return Err(Error::RroConflict { path: path.to_owned() });
-    }
-    if input.features.rro { Ok(()) } else { Err(Error::RroUnsupported { path: path.to_owned() }) }
-}
-
-/// Files of `/proc` that a virtual view of the machine's resources (lxcfs) replaces; runtimes accept exactly these.
-const PROC_FILES: [&str; 9] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/loadavg",
-    "/proc/meminfo",
-    "/proc/net/dev",
-    "/proc/slabinfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-];
-
-/// A volume in `/proc` or in place of `/sys` could pose as the kernel's files that a runtime writes labels and
-/// parameters to (CVE-2019-16884, CVE-2025-52881).
-fn check_kernel_path(destination: &Path, source: &Source, path: &str) -> Result<(), Error> {
-    let allowed = if destination == Path::new("/proc") {
-        source.file_system == Some(KernelFileSystem::Proc)
-    } else if destination == Path::new("/sys") {
-        source.file_system == Some(KernelFileSystem::Sys)
-    } else if destination.starts_with("/proc") {
-        PROC_FILES.iter().any(|known| destination == Path::new(known))
-    } else {
-        true
-    };
-    if allowed { Ok(()) } else { Err(Error::KernelPath { path: path.to_owned() }) }
-}
-
-/// The mount option, and the propagation the container's root needs for it.
-fn propagation(
-    input: &ContainerInput<'_>,
-    wanted: Propagation,
-    source: &Source,
-    path: &str,
-) -> Result<(&'static str, Option<&'static str>), Error> {
-    match wanted {
-        Propagation::Private => {
-            let storage = input.node.sources.storage_root.as_ref();
-            // A private copy would keep every layer mounted inside it busy for the life of this container.
-            let holds_storage = storage.is_some_and(|root| root.starts_with(&source.path));
-            Ok(if holds_storage { ("rslave", Some("rslave")) } else { ("rprivate", None) })
-        }
-        Propagation::HostToContainer => Ok(("rslave", Some("rslave"))),
-        Propagation::Bidirectional => {
-            let (mount_point, shared) = source::mount_of(&source.path)?;
-            if shared {
-                Ok(("rshared", Some("rshared")))
-            } else {
-                Err(Error::NotShared { source_path: source.path.clone(), path: path.to_owned(), mount_point })
-            }
-        }
-    }
-}
-
-fn wider(one: Option<&'static str>, other: Option<&'static str>) -> Option<&'static str> {
-    if one == Some("rshared") || other.is_none() { one } else { other }
 }
 
 /// What every container has unless a volume covers it.

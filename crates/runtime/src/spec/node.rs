@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxSeccomp, PosixRlimitType};
+use oci_spec::runtime::PosixRlimitType;
 
+use crate::apparmor::AppArmor;
 use crate::cgroup::Version;
 use crate::clamp::Held;
 use crate::config::Device;
 
 use super::capabilities::CapabilitySet;
+use super::seccomp::SeccompProfile;
 
 /// Defaults and facts of the node. The names follow CRI-O's options in `[crio.runtime]`.
 #[derive(Debug, Clone)]
@@ -21,8 +23,10 @@ pub struct NodeDefaults {
     pub env: Vec<String>,
     /// `default_ulimits`.
     pub ulimits: Vec<Ulimit>,
-    /// `additional_devices`.
-    pub devices: Vec<Device>,
+    /// Devices of all containers, and what requests may ask for.
+    pub devices: DeviceRules,
+    /// `image_volumes`.
+    pub image_volumes: ImageVolumes,
     /// `pids_limit`; 0 or less sets none.
     pub pids_limit: i64,
     /// `read_only`: every root file system is read-only, with a tmpfs on `/run`, `/tmp` and `/var/tmp`.
@@ -37,6 +41,41 @@ pub struct NodeDefaults {
     pub held: Held,
     /// Annotation prefixes of pods that may reach the OCI runtime (`allowed_annotations`); empty passes nothing.
     pub passed_annotations: Vec<String>,
+}
+
+/// What the configuration says about devices.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceRules {
+    /// `additional_devices`: in every container.
+    pub additional: Vec<Device>,
+    /// `allowed_devices`: paths on the node that an annotation may ask for.
+    pub allowed: Vec<PathBuf>,
+    /// `device_ownership_from_security_context`.
+    pub ownership: DeviceOwnership,
+    /// `cdi_spec_dirs`, lowest priority first.
+    pub cdi_dirs: Vec<PathBuf>,
+}
+
+/// Whom the device nodes of a request belong to in the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceOwnership {
+    /// Those that own them on the node.
+    #[default]
+    Node,
+    /// The user and group of the security context, where it names some that are not root.
+    SecurityContext,
+}
+
+/// What becomes of volumes that an image declares (CRI-O's `image_volumes`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageVolumes {
+    /// Directories in the container's own layer.
+    #[default]
+    Mkdir,
+    /// Fresh directories of the node, mounted there, gone with the container.
+    Bind,
+    /// Nothing.
+    Ignore,
 }
 
 /// One of `default_ulimits`.
@@ -95,21 +134,15 @@ pub struct SourceRules {
 #[derive(Debug, Clone, Default)]
 pub struct SecurityDefaults {
     /// Replaces the built-in `RuntimeDefault` seccomp profile (`seccomp_profile`).
-    pub seccomp: Option<LinuxSeccomp>,
-    /// `apparmor_profile`: the profile behind `RuntimeDefault`.
-    pub apparmor_profile: String,
-    /// The kernel's list of loaded AppArmor profiles; `None` where AppArmor is off. See [`apparmor_profiles`].
-    pub apparmor: Option<PathBuf>,
+    pub seccomp: Option<SeccompProfile>,
+    /// What privileged containers get instead of no filter (`privileged_seccomp_profile`).
+    pub privileged_seccomp: Option<SeccompProfile>,
+    /// What AppArmor's `RuntimeDefault` is.
+    pub apparmor: AppArmor,
     /// Whether SELinux labels are set. Without, every SELinux field is ignored.
     pub selinux: bool,
     /// Paths masked in every container that masks any. See [`super::security::default_masked_paths`].
     pub masked_paths: Vec<String>,
-}
-
-/// Where the kernel lists loaded AppArmor profiles, if AppArmor is enabled.
-pub fn apparmor_profiles() -> Option<PathBuf> {
-    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
-    enabled.starts_with('Y').then(|| Path::new("/sys/kernel/security/apparmor/profiles").to_path_buf())
 }
 
 /// cgroup facts that decide what may stand in a spec.
@@ -167,9 +200,10 @@ pub struct HandlerRules {
 pub const DEFAULT_MIN_MEMORY: u64 = 12 << 20;
 
 /// Which host devices a privileged container gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HostDevices {
     /// All of them.
+    #[default]
     All,
     /// Only those asked for.
     None,

@@ -2,9 +2,11 @@
 //!
 //! | request | container | privileged |
 //! |---|---|---|
-//! | none, `Unconfined` | no filter | no filter |
-//! | `RuntimeDefault` | node's profile, else the built-in one | no filter |
-//! | `Localhost(path)` | that file; an empty, missing, oversized or foreign one is refused, never ignored | no filter |
+//! | none, `Unconfined` | no filter | the node's profile for privileged ones, else no filter |
+//! | `RuntimeDefault` | the handler's profile, else the node's, else the built-in one | the same |
+//! | `Localhost(path)` | that file; an empty, missing, oversized or foreign one is refused, never ignored | the same |
+//!
+//! The order of the second row, and that privileged containers get no other filter whatever they ask for, is CRI-O's.
 
 use oci_spec::runtime::{
     Arch, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
@@ -18,7 +20,7 @@ use super::capabilities::CapabilitySet;
 mod profile;
 mod table;
 
-pub use profile::read as read_profile;
+pub use profile::SeccompProfile;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
@@ -36,21 +38,22 @@ pub(super) const HOST: &str = if cfg!(target_arch = "x86_64") {
     "ppc64le"
 };
 
-/// The filter for one container; `None` leaves it unconfined.
+/// The filter for one container that is not privileged; `None` leaves it unconfined.
 ///
 /// # Errors
 /// A localhost profile that cannot be used.
 pub(super) fn choose(
     wanted: Option<&SecurityProfile>,
-    node: Option<&LinuxSeccomp>,
+    default: Option<&SeccompProfile>,
     granted: CapabilitySet,
 ) -> Result<Option<LinuxSeccomp>, Error> {
     match wanted {
         None | Some(SecurityProfile::Unconfined) => Ok(None),
-        Some(SecurityProfile::RuntimeDefault) => {
-            Ok(Some(node.cloned().unwrap_or_else(|| runtime_default(granted))))
-        }
-        Some(SecurityProfile::Localhost(path)) => read_profile(path, granted).map(Some),
+        Some(SecurityProfile::RuntimeDefault) => match default {
+            Some(profile) => profile.fit(granted).map(Some),
+            None => Ok(Some(runtime_default(granted))),
+        },
+        Some(SecurityProfile::Localhost(path)) => SeccompProfile::read(path)?.fit(granted).map(Some),
     }
 }
 
@@ -108,12 +111,17 @@ fn clone_rows(admin: bool) -> Vec<LinuxSyscall> {
     }
     // s390x passes the new stack first (clone(2), "C library/kernel differences").
     let flags = if HOST == "s390x" { 1 } else { 0 };
-    let no_namespaces =
-        argument(flags, LinuxSeccompOperator::ScmpCmpMaskedEq, table::CLONE_NAMESPACES, Some(0));
-    vec![
-        allow_if("clone", no_namespaces),
+    let masked = |mask, value| argument(flags, LinuxSeccompOperator::ScmpCmpMaskedEq, mask, Some(value));
+    let mut rows = vec![
+        allow_if("clone", masked(table::CLONE_NAMESPACES, 0)),
         row(&["clone3"], LinuxSeccompAction::ScmpActErrno, Some(ENOSYS), None),
-    ]
+    ];
+    // A row for each flag, so that the answer is that of `unshare` and not "no such call".
+    let each = (0..u64::BITS).map(|bit| 1 << bit).filter(|flag| table::CLONE_NAMESPACES & flag != 0);
+    rows.extend(each.map(|flag| {
+        row(&["clone"], LinuxSeccompAction::ScmpActErrno, Some(EPERM), Some(masked(flag, flag)))
+    }));
+    rows
 }
 
 /// The call interfaces of one processor family.

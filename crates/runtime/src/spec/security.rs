@@ -1,8 +1,8 @@
 //! Masked and read-only paths, AppArmor and SELinux.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
+use crate::apparmor::{AppArmor, is_loaded};
 use crate::config::{ContainerSecurity, NamespaceMode, SandboxConfig, SecurityProfile, SelinuxLabel};
 
 use super::error::shortened;
@@ -59,36 +59,43 @@ pub(super) fn readonly_paths(security: &ContainerSecurity) -> Vec<String> {
 
 /// The AppArmor profile of a container; `None` runs without.
 ///
+/// | request | AppArmor off | on |
+/// |---|---|---|
+/// | none | none | the node's default, if it is loaded (the daemon has said at start if not) |
+/// | `RuntimeDefault` | none | the node's default, refused when it is not loaded |
+/// | `Localhost` | refused | that profile, refused when it is not loaded |
+/// | `Unconfined`, or privileged | none | none |
+///
 /// # Errors
-/// [`Error::AppArmorProfile`] for a localhost profile the kernel does not have.
+/// [`Error::AppArmorProfile`] for a profile the kernel does not have, [`Error::Unavailable`] for a localhost profile
+/// on a node without AppArmor.
 pub(super) fn apparmor(input: &ContainerInput<'_>) -> Result<Option<String>, Error> {
     let security = &input.container.security;
-    let Some(list) = &input.node.security.apparmor else { return Ok(None) };
     if security.privileged {
         return Ok(None);
     }
-    match &security.apparmor {
-        Some(SecurityProfile::Unconfined) => Ok(None),
-        Some(SecurityProfile::Localhost(name)) => {
-            let name = name.strip_prefix("localhost/").unwrap_or(name);
-            if is_loaded(list, name)? {
-                Ok(Some(name.to_owned()))
-            } else {
-                Err(Error::AppArmorProfile { name: shortened(name) })
-            }
+    let (list, default) = match &input.node.security.apparmor {
+        AppArmor::Off => {
+            let asked = matches!(security.apparmor, Some(SecurityProfile::Localhost(_)));
+            let (what, needs) = ("an AppArmor profile of the node", "AppArmor, which is off on this node");
+            return if asked { Err(Error::Unavailable { what, needs }) } else { Ok(None) };
         }
-        None | Some(SecurityProfile::RuntimeDefault) => {
-            let name = &input.node.security.apparmor_profile;
-            Ok((!name.is_empty() && is_loaded(list, name)?).then(|| name.clone()))
+        AppArmor::Unconfined { list } => (list, None),
+        AppArmor::Profile { list, name } => (list, Some(name.as_str())),
+    };
+    let loaded = |name: &str| {
+        if is_loaded(list, name)? {
+            Ok(Some(name.to_owned()))
+        } else {
+            Err(Error::AppArmorProfile { name: shortened(name) })
         }
+    };
+    match (&security.apparmor, default) {
+        (Some(SecurityProfile::Localhost(name)), _) => loaded(name.strip_prefix("localhost/").unwrap_or(name)),
+        (Some(SecurityProfile::Unconfined), _) | (_, None) => Ok(None),
+        (Some(SecurityProfile::RuntimeDefault), Some(name)) => loaded(name),
+        (None, Some(name)) => Ok(is_loaded(list, name)?.then(|| name.to_owned())),
     }
-}
-
-/// Lines of the kernel's list are `name (mode)`.
-fn is_loaded(list: &Path, name: &str) -> Result<bool, Error> {
-    let failed = |source| Error::Own { action: "read", path: list.to_path_buf(), source };
-    let profiles = std::fs::read_to_string(list).map_err(failed)?;
-    Ok(profiles.lines().any(|line| line.rsplit_once(" (").is_some_and(|(known, _)| known == name)))
 }
 
 /// The SELinux label of a container's process; `None` where SELinux is off or does not apply (privileged, or PID or
@@ -136,14 +143,37 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_loaded_only_under_its_whole_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let list = dir.path().join("profiles");
-        std::fs::write(&list, "ochre-default (enforce)\n/usr/bin/x//child (complain)\n").unwrap();
-        for (name, loaded) in
-            [("ochre-default", true), ("ochre", false), ("/usr/bin/x//child", true), ("", false)]
-        {
-            assert_eq!(is_loaded(&list, name).unwrap(), loaded, "{name}");
+    fn the_apparmor_profile_follows_the_table() {
+        let mut fixture = crate::spec::tests::Fixture::new();
+        let list = fixture.dir.path().join("profiles");
+        std::fs::write(&list, "mine (enforce)\ncrio-default (enforce)\n").unwrap();
+        let node = |name: &str| AppArmor::Profile { list: list.clone(), name: name.to_owned() };
+        let local = |name: &str| Some(SecurityProfile::Localhost(name.to_owned()));
+        let default = Some(SecurityProfile::RuntimeDefault);
+        let unconfined = Some(SecurityProfile::Unconfined);
+        for (node, asked, expected) in [
+            (AppArmor::Off, None, Some(None)),
+            (AppArmor::Off, default.clone(), Some(None)),
+            (AppArmor::Off, local("mine"), None),
+            (node("crio-default"), None, Some(Some("crio-default"))),
+            (node("crio-default"), default.clone(), Some(Some("crio-default"))),
+            (node("crio-default"), unconfined, Some(None)),
+            (node("crio-default"), local("mine"), Some(Some("mine"))),
+            (node("crio-default"), local("localhost/mine"), Some(Some("mine"))),
+            (node("crio-default"), local("min"), None),
+            (node("gone"), None, Some(None)),
+            (node("gone"), default.clone(), None),
+            (AppArmor::Unconfined { list: list.clone() }, default, Some(None)),
+            (AppArmor::Unconfined { list: list.clone() }, local("mine"), Some(Some("mine"))),
+        ] {
+            let what = format!("{node:?} {asked:?}");
+            fixture.node.security.apparmor = node;
+            fixture.container.security.apparmor = asked;
+            let given = apparmor(&fixture.input()).ok();
+            assert_eq!(given, expected.map(|name| name.map(str::to_owned)), "{what}");
+            fixture.container.security.privileged = true;
+            assert_eq!(apparmor(&fixture.input()).unwrap(), None, "{what}, privileged");
+            fixture.container.security.privileged = false;
         }
     }
 

@@ -81,6 +81,7 @@ pub(super) fn volume(host_path: &str, container_path: &str) -> Mount {
         propagation: crate::config::Propagation::Private,
         uid_mappings: Vec::new(),
         gid_mappings: Vec::new(),
+        options: Vec::new(),
     }
 }
 
@@ -97,6 +98,9 @@ pub(super) struct Fixture {
     run_dir: PathBuf,
     files: SandboxFiles,
     namespaces: NamespacePaths,
+    pub(super) volumes: BTreeMap<usize, VolumeDirectory>,
+    pub(super) volume_dir: PathBuf,
+    pub(super) allowed_annotations: Vec<String>,
 }
 
 impl Fixture {
@@ -107,6 +111,7 @@ impl Fixture {
         std::fs::create_dir(&run_dir).unwrap();
         std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
         std::fs::write(rootfs.join("etc/group"), "root:x:0:\n").unwrap();
+        let volume_dir = dir.path().join("volumes");
         let names = ["CHOWN", "KILL"];
         Self {
             dir,
@@ -118,7 +123,8 @@ impl Fixture {
                 add_inheritable: false,
                 env: Vec::new(),
                 ulimits: Vec::new(),
-                devices: Vec::new(),
+                devices: DeviceRules::default(),
+                image_volumes: ImageVolumes::default(),
                 pids_limit: -1,
                 read_only: false,
                 sources: SourceRules::default(),
@@ -149,6 +155,9 @@ impl Fixture {
                 pid: None,
                 user: None,
             },
+            volumes: BTreeMap::new(),
+            volume_dir,
+            allowed_annotations: Vec::new(),
         }
     }
 
@@ -169,7 +178,11 @@ impl Fixture {
             files: &self.files,
             node: &self.node,
             features: self.features,
+            handler_seccomp: None,
             run_dir: &self.run_dir,
+            volumes: &self.volumes,
+            volume_dir: &self.volume_dir,
+            allowed_annotations: &self.allowed_annotations,
         }
     }
 

@@ -19,12 +19,20 @@ pub struct InterfaceStats {
     pub name: String,
     /// Bytes received.
     pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
     /// Receive errors.
     pub rx_errors: u64,
+    /// Received packets that were dropped.
+    pub rx_dropped: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
     /// Send errors.
     pub tx_errors: u64,
+    /// Packets to be sent that were dropped.
+    pub tx_dropped: u64,
 }
 
 /// The interfaces of a pinned network namespace, without loopback. Takes a thread of its own; where a process of the
@@ -72,8 +80,12 @@ fn interface(line: &str) -> Option<InterfaceStats> {
     Some(InterfaceStats {
         name: name.trim().to_owned(),
         rx_bytes: *counters.first()?,
+        rx_packets: *counters.get(1)?,
         rx_errors: *counters.get(2)?,
+        rx_dropped: *counters.get(3)?,
         tx_bytes: *counters.get(8)?,
+        tx_packets: *counters.get(9)?,
         tx_errors: *counters.get(10)?,
+        tx_dropped: *counters.get(11)?,
     })
 }

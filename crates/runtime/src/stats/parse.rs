@@ -6,12 +6,12 @@ use super::{IoStats, Pressure, PressureLine};
 const UNLIMITED_V1: u64 = 1 << 62;
 
 /// The value behind `key` in lines of `key value`.
-pub(super) fn value(text: &str, key: &str) -> Option<u64> {
+pub(crate) fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// A file with one number.
-pub(super) fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::{CgroupStats, CpuStats, IoStats, MemoryStats, PidStats, StatsError, parse};
+use super::{CgroupStats, CpuStats, IoStats, MemoryStats, PidStats, Pressure, StatsError, parse};
 use crate::cgroup::{Cgroups, GroupPath};
 
 /// Largest file read: `memory.stat` has 2 KiB, an I/O file some 100 bytes per device.
@@ -247,11 +247,39 @@ fn read_pids(sources: Option<&(Source, Source)>, buffer: &mut Vec<u8>) -> Result
     Ok(PidStats { current: current.number(buffer, "count")?, limit: limit.limit(buffer)? })
 }
 
+/// Pressure of a whole group; nothing on version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct GroupPressure {
+    /// CPU.
+    pub cpu: Option<Pressure>,
+    /// Memory.
+    pub memory: Option<Pressure>,
+    /// I/O.
+    pub io: Option<Pressure>,
+}
+
+/// Reads the pressure of a group that is asked too seldom for held files. What cannot be read is left out.
+pub fn group_pressure(cgroups: &Cgroups, group: &GroupPath) -> GroupPressure {
+    let Some(directory) = cgroups.directory("", group).filter(|_| cgroups.is_v2()) else {
+        return GroupPressure::default();
+    };
+    let mut buffer = Vec::with_capacity(512);
+    let mut read = |file: &str| {
+        let source = Source::optional(&directory, file).ok()?;
+        read_pressure(source.as_ref(), &mut buffer).ok()?
+    };
+    GroupPressure {
+        cpu: read("cpu.pressure"),
+        memory: read("memory.pressure"),
+        io: read("io.pressure"),
+    }
+}
+
 /// A kernel may have the file and refuse to fill it: pressure accounting can be off per boot (`psi=0`) and per group.
 fn read_pressure(
     source: Option<&Source>,
     buffer: &mut Vec<u8>,
-) -> Result<Option<super::Pressure>, StatsError> {
+) -> Result<Option<Pressure>, StatsError> {
     match Source::text_of(source, buffer) {
         Ok(text) => Ok(text.and_then(parse::pressure)),
         Err(StatsError::Read { source, .. })

@@ -35,7 +35,17 @@ fn interfaces_are_read_without_loopback() {
     assert_eq!(interfaces.len(), 2);
     assert_eq!(
         interfaces[0],
-        InterfaceStats { name: "eth0".into(), rx_bytes: 100, rx_errors: 3, tx_bytes: 900, tx_errors: 11 }
+        InterfaceStats {
+            name: "eth0".into(),
+            rx_bytes: 100,
+            rx_packets: 2,
+            rx_errors: 3,
+            rx_dropped: 4,
+            tx_bytes: 900,
+            tx_packets: 10,
+            tx_errors: 11,
+            tx_dropped: 12,
+        }
     );
     assert_eq!(interfaces[1].name, "eth0:1");
     assert_eq!(network::parse(""), []);
@@ -51,6 +61,10 @@ struct Busy {
 const CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "blkio"];
 
 impl Busy {
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.as_ref().unwrap().id()).unwrap()
+    }
+
     fn start(name: &str) -> Self {
         let cgroups = Cgroups::detect().unwrap();
         let group = GroupPath::new(&format!("/ochre-test-{name}-{}", std::process::id())).unwrap();
@@ -116,6 +130,12 @@ fn a_busy_group_shows_what_it_uses_until_it_is_removed() {
     assert_eq!((stats.pids.current, stats.pids.limit), (1, None));
     assert_eq!(stats.memory.oom_kills, 0);
 
+    let details = crate::metrics::DetailsReader::open(&busy.cgroups, &busy.group).unwrap();
+    let read = details.read();
+    assert_eq!(read.processes, [busy.pid()]);
+    assert!(read.max_usage.is_none_or(|most| most >= stats.memory.anon), "{read:?}");
+    assert!(read.own_faults.is_some_and(|faults| faults > 0) && read.cache.is_some(), "{read:?}");
+
     let start = Instant::now();
     for _ in 0..200 {
         reader.read().unwrap();
@@ -126,6 +146,7 @@ fn a_busy_group_shows_what_it_uses_until_it_is_removed() {
 
     busy.stop();
     assert_eq!(reader.read().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(details.read(), crate::metrics::Details::default());
     assert_eq!(StatsReader::open(&busy.cgroups, &busy.group).unwrap_err().kind(), ErrorKind::NotFound);
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::table::{Record, TableFile};
 use super::text::{is_zero, null_is_empty};
 use crate::Layer;
+use crate::id_map::IdMapRecord;
 
 /// The lock file.
 pub(crate) const LOCK: &str = "layers.lock";
@@ -65,6 +66,11 @@ pub(crate) struct LayerRecord {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub(crate) gids: Vec<u32>,
+    /// Of a container with a user namespace: its files have the ids of the host.
+    #[serde(default, rename = "uidmap", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) uid_map: Vec<IdMapRecord>,
+    #[serde(default, rename = "gidmap", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gid_map: Vec<IdMapRecord>,
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Map::is_empty")]
     pub(crate) flags: Map<String, Value>,
     #[serde(flatten)]

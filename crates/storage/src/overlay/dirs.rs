@@ -25,7 +25,7 @@ use ochre_types::LayerId;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
-use crate::Error;
+use crate::{Error, IdMaps};
 
 /// Mode of a base layer's `diff`; the archive's own entry for `/` replaces it. The same in containers/storage.
 const DIFF_MODE: u32 = 0o555;
@@ -159,12 +159,29 @@ impl Dirs {
     }
 
     /// Makes the directory of a container's layer in place; nothing of it needs to survive a power loss.
-    pub(crate) fn make(&self, id: &LayerId, parent: Option<&LayerId>) -> Result<(), Error> {
-        let (lower, shape) = match parent {
+    ///
+    /// With mappings, the directories belong to the container's root on the host, as in containers/storage.
+    pub(crate) fn make(
+        &self,
+        id: &LayerId,
+        parent: Option<&LayerId>,
+        maps: Option<&IdMaps>,
+    ) -> Result<(), Error> {
+        let (lower, mut shape) = match parent {
             Some(parent) => self.below(id, parent).map(|(lower, shape)| (Some(lower), shape))?,
             None => (None, DiffShape::base()),
         };
-        make_layer(&self.own(id), lower.as_deref(), shape)?;
+        let dir = self.own(id);
+        if let Some(maps) = maps {
+            shape.owner = maps.on_host(shape.owner);
+        }
+        make_layer(&dir, lower.as_deref(), shape)?;
+        if let Some(maps) = maps {
+            let (uid, gid) = maps.on_host((0, 0));
+            for path in [dir.join("work"), dir.join("merged"), dir] {
+                chown(&path, Some(uid), Some(gid)).map_err(Error::io("chown", path))?;
+            }
+        }
         self.add_link(id)
     }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::dirs::{Dirs, make_dir, remove_tree};
+use super::mapped;
 use crate::Error;
 
 /// How often and how long an unmount waits for a busy mount before it is detached.
@@ -40,6 +41,17 @@ pub(crate) enum Access {
     Volatile,
     /// Writes go to the layer.
     Durable,
+}
+
+/// All that is to be said about one mount of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// Who writes.
+    pub(crate) access: Access,
+    /// SELinux label; empty for none.
+    pub(crate) label: &'a str,
+    /// User namespace through whose mappings the layers below are shown.
+    pub(crate) id_map: Option<BorrowedFd<'a>>,
 }
 
 impl MountOptions {
@@ -80,9 +92,9 @@ pub(crate) fn mount_layer(
     options: &MountOptions,
     layer: (&LayerId, &Path),
     target: &Path,
-    kind: (Access, &str),
+    how: How<'_>,
 ) -> Result<(), Error> {
-    let ((id, dir), (access, label)) = (layer, kind);
+    let ((id, dir), How { access, label, id_map }) = (layer, how);
     let mut lowers = Vec::new();
     for name in dirs.lowers(dir)? {
         lowers.push(dirs.resolve_lower(&name).ok_or_else(|| Error::BadLink { path: dir.join("lower") })?);
@@ -103,13 +115,20 @@ pub(crate) fn mount_layer(
         remove_tree(&work.join("work/incompat/volatile"))?;
         tail.insert_str(0, &format!(",upperdir={},workdir={}", dir.join("diff").display(), work.display()));
     }
-    let (data, opened) = lowerdir(id, &lowers, &tail)?;
     let failed = |source: io::Error| Error::Mount { id: id.clone(), path: target.to_owned(), source };
-    let data = CString::new(data).map_err(|error| failed(error.into()))?;
     let mut flags = options.flags;
     if access == Access::ReadOnly {
         flags |= MountFlags::RDONLY;
     }
+    if let Some(map) = id_map {
+        let overlay = mapped::Overlay { lowers: &lowers, tail: &tail, flags };
+        return mapped::mount(&overlay, target, map).map_err(|refused| match refused {
+            mapped::Refused::IdMap(source) => Error::IdMapUnsupported { path: target.to_owned(), source },
+            mapped::Refused::Mount(source) => failed(source),
+        });
+    }
+    let (data, opened) = lowerdir(id, &lowers, &tail)?;
+    let data = CString::new(data).map_err(|error| failed(error.into()))?;
     let result = rustix::mount::mount("overlay", target, "overlay", flags, Some(data.as_c_str()));
     // Until here the option string refers to these descriptors.
     drop(opened);
@@ -177,8 +196,30 @@ fn try_mount(dirs: &Dirs, options: &MountOptions, layer: &Path) -> Result<(), Er
     let id = LayerId::generate();
     let target = layer.join("merged");
     make_dir(&layer.join("empty"), 0o700)?;
-    mount_layer(dirs, options, (&id, layer), &target, (Access::Volatile, ""))?;
+    let how = How { access: Access::Volatile, label: "", id_map: None };
+    mount_layer(dirs, options, (&id, layer), &target, how)?;
     unmount(&target).map(drop)
+}
+
+/// Finds out with a trial mount whether layers can be shown through the mappings of a user namespace.
+pub(crate) fn try_mapped(
+    root: &Path,
+    dirs: &Dirs,
+    options: &MountOptions,
+    map: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let staged = dirs.stage()?;
+    let layer = staged.layer();
+    let (id, target) = (LayerId::generate(), layer.join("merged"));
+    make_dir(&layer.join("empty"), 0o700)?;
+    let how = How { access: Access::Volatile, label: "", id_map: Some(map) };
+    match mount_layer(dirs, options, (&id, &layer), &target, how) {
+        Ok(()) => unmount(&target).map(drop),
+        Err(Error::IdMapUnsupported { source, .. }) => {
+            Err(Error::IdMapUnsupported { path: root.to_owned(), source })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn reports_entry_types(dir: &Path) -> Result<bool, Error> {

@@ -1,7 +1,7 @@
 //! The host side of a volume: found, or made, and looked at once.
 //!
 //! Every call here is on a path that somebody else's file system serves; a dead NFS server makes it hang. So all of
-//! them are in this file, behind [`Sources::resolve`] and [`mount_of`], to be run where a hang does no harm.
+//! them are in this file, behind [`Sources`] and [`mount_of`], to be run where a hang does no harm.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -25,12 +25,14 @@ pub(super) enum KernelFileSystem {
 /// A volume's source.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Path on the node, without links.
+    /// Path on the node, without links. Of a missing one: where it would be.
     pub(super) path: PathBuf,
-    /// Whether it was made because it was missing.
-    pub(super) created: bool,
+    /// The path to make inside the root of sources, because nothing is there.
+    pub(super) missing: Option<PathBuf>,
     /// The kernel file system it is the root of, if any.
     pub(super) file_system: Option<KernelFileSystem>,
+    /// What the mount it lies on holds back, as mount options.
+    pub(super) held: Vec<&'static str>,
 }
 
 /// Where sources are looked up.
@@ -52,16 +54,16 @@ impl<'a> Sources<'a> {
         Ok(Self { rules, root })
     }
 
-    /// Finds the source, following links, or makes a directory (0755) in its place.
-    pub(super) fn resolve(&self, host_path: &str, container_path: &str) -> Result<Source, Error> {
+    /// Finds the source, following links, or the place where it can be made.
+    pub(super) fn find(&self, host_path: &str, container_path: &str) -> Result<Source, Error> {
         let wanted = lexical("host path", host_path)?;
         let failed = |source| Error::Source {
             source_path: PathBuf::from(shortened(host_path)),
             path: container_path.to_owned(),
             source,
         };
-        let (opened, created) = match self.root.open_at(&wanted, OFlags::PATH, 0) {
-            Ok(opened) => (opened, false),
+        let opened = match self.root.open_at(&wanted, OFlags::PATH, 0) {
+            Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if self.rules.never_create.contains(&wanted) {
                     return Err(Error::SourceRejected {
@@ -69,13 +71,38 @@ impl<'a> Sources<'a> {
                         path: container_path.to_owned(),
                     });
                 }
-                (self.create(&wanted).map_err(failed)?, true)
+                return self.place_for(wanted).map_err(failed);
             }
             Err(error) => return Err(failed(error)),
         };
         let path = real_path(&opened).map_err(failed)?;
         let file_system = kernel_file_system(&opened, &path).map_err(failed)?;
-        Ok(Source { path, created, file_system })
+        Ok(Source { path, missing: None, file_system, held: held(&opened).map_err(failed)? })
+    }
+
+    /// Where a missing directory would be: below the deepest directory that exists.
+    fn place_for(&self, wanted: PathBuf) -> io::Result<Source> {
+        for above in wanted.ancestors().skip(1) {
+            match self.root.open_at(above, OFlags::PATH | OFlags::DIRECTORY, 0) {
+                Ok(opened) => {
+                    let rest = wanted.strip_prefix(above).unwrap_or(Path::new(""));
+                    let (path, held) = (real_path(&opened)?.join(rest), held(&opened)?);
+                    return Ok(Source { path, missing: Some(wanted), file_system: None, held });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Makes a directory (0755) that [`Sources::find`] did not find; returns its path on the node.
+    pub(super) fn make(&self, missing: &Path, container_path: &str) -> Result<PathBuf, Error> {
+        self.create(missing).and_then(|made| real_path(&made)).map_err(|source| Error::Source {
+            source_path: missing.to_path_buf(),
+            path: container_path.to_owned(),
+            source,
+        })
     }
 
     fn create(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -93,7 +120,7 @@ impl<'a> Sources<'a> {
 }
 
 /// `..` of a host path is resolved by its letters: the kubelet cleans its paths, people may not.
-fn lexical(field: &'static str, text: &str) -> Result<PathBuf, Error> {
+pub(super) fn lexical(field: &'static str, text: &str) -> Result<PathBuf, Error> {
     if !text.starts_with('/') {
         return absolute(field, text);
     }
@@ -129,6 +156,14 @@ fn kernel_file_system(file: &OwnedFd, path: &Path) -> io::Result<Option<KernelFi
         SYSFS if at_root && named => Some(KernelFileSystem::Sys),
         _ => None,
     })
+}
+
+/// What the mount of an open file holds back (statvfs(3)), as mount options.
+fn held(file: &OwnedFd) -> io::Result<Vec<&'static str>> {
+    use rustix::fs::StatVfsMountFlags as Flags;
+    let flags = rustix::fs::fstatvfs(file)?.f_flag;
+    let words = [(Flags::NOSUID, "nosuid"), (Flags::NODEV, "nodev"), (Flags::NOEXEC, "noexec")];
+    Ok(words.into_iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, word)| word).collect())
 }
 
 /// The mount a path lies on, and whether it is shared (proc(5), `mountinfo`: the optional field `shared:N`).
@@ -210,23 +245,26 @@ mod tests {
             storage_root: None,
         };
         let sources = Sources::open(&rules).unwrap();
-        let found = sources.resolve("/link", "/v").unwrap();
-        assert_eq!((found.path, found.created), (dir.path().join("real"), false));
-        let made = sources.resolve("/link/../link/new/deep", "/v").unwrap();
-        assert_eq!((made.path.clone(), made.created), (dir.path().join("real/new/deep"), true));
+        let found = sources.find("/link", "/v").unwrap();
+        assert_eq!((found.path, found.missing), (dir.path().join("real"), None));
+        let place = sources.find("/link/../link/new/deep", "/v").unwrap();
+        assert_eq!(place.path, dir.path().join("real/new/deep"));
+        assert!(!place.path.exists(), "looking made something");
+        let made = sources.make(&place.missing.unwrap(), "/v").unwrap();
+        assert_eq!(made, place.path);
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(&made.path).unwrap().permissions().mode() & 0o777, 0o755);
-        let rejected = sources.resolve("//precious/", "/v").unwrap_err();
+        assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o755);
+        let rejected = sources.find("//precious/", "/v").unwrap_err();
         assert!(matches!(rejected, Error::SourceRejected { .. }));
         assert!(!dir.path().join("precious").exists());
-        assert!(matches!(sources.resolve("relative", "/v"), Err(Error::Path { .. })));
+        assert!(matches!(sources.find("relative", "/v"), Err(Error::Path { .. })));
     }
 
     #[test]
     fn only_roots_of_kernel_file_systems_are_recognised() {
         let rules = SourceRules::default();
         let sources = Sources::open(&rules).unwrap();
-        let kind = |path: &str| sources.resolve(path, "/v").unwrap().file_system;
+        let kind = |path: &str| sources.find(path, "/v").unwrap().file_system;
         assert_eq!(kind("/proc"), Some(KernelFileSystem::Proc));
         assert_eq!(kind("/sys"), Some(KernelFileSystem::Sys));
         assert_eq!(kind("/proc/sys"), None);

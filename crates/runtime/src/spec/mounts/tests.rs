@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Propagation;
+use crate::config::{self, Propagation};
 use crate::spec::tests::{Fixture, volume};
 
 fn destinations(fixture: &Fixture) -> Vec<String> {
@@ -44,8 +44,12 @@ fn options_follow_the_request() {
     let mut asked = volume("/tmp", "/v");
     asked.readonly = true;
     asked.propagation = Propagation::HostToContainer;
+    asked.options = vec!["noexec".into()];
+    asked.host_path = fixture.dir.path().to_str().unwrap().into();
     fixture.container.mounts = vec![asked];
-    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rslave", "ro"]);
+    let options = mount_at(&fixture, "/v").options().clone().unwrap();
+    assert_eq!(options[..3], ["rbind", "rslave", "ro"]);
+    assert_eq!(options.last().unwrap(), "noexec");
     let spec = fixture.build().unwrap().spec;
     assert_eq!(spec.linux().as_ref().unwrap().rootfs_propagation().as_deref(), Some("rslave"));
 }
@@ -55,7 +59,7 @@ fn a_private_mount_that_holds_the_image_store_does_not_keep_it_busy() {
     let mut fixture = Fixture::new();
     fixture.node.sources.storage_root = Some("/tmp/store".into());
     fixture.container.mounts = vec![volume("/tmp", "/v")];
-    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rslave", "rw"]);
+    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rslave"]);
 }
 
 #[test]
@@ -88,10 +92,12 @@ fn recursive_read_only_needs_its_companions_and_a_handler() {
 #[test]
 fn impossible_volumes_are_refused_by_name() {
     let mut fixture = Fixture::new();
-    let mut image = volume("", "/v");
-    image.image = Some("example.test/data:1".into());
     let mut mapped = volume("/tmp", "/v");
     mapped.uid_mappings = vec![crate::config::IdMapping { host_id: 1, container_id: 0, length: 1 }];
+    let mut option = volume("/tmp", "/v");
+    option.options = vec!["exec".into()];
+    let mut part = volume("/tmp", "/v");
+    part.image_sub_path = "sub".into();
     for (asked, words) in [
         (volume("/tmp", "relative"), "not absolute"),
         (volume("/tmp", "/a/../b"), "`..`"),
@@ -102,7 +108,8 @@ fn impossible_volumes_are_refused_by_name() {
         (volume("/tmp", "/proc"), "kernel's own"),
         (volume("/tmp", "/proc/self/attr"), "kernel's own"),
         (volume("/tmp", "/sys"), "kernel's own"),
-        (image, "not supported yet"),
+        (option, "is none of"),
+        (part, "needs an image"),
         (mapped, "id mappings"),
     ] {
         fixture.container.mounts = vec![asked];
@@ -125,6 +132,152 @@ fn missing_sources_are_made_reported_and_sometimes_refused() {
     assert_eq!(fixture.build().unwrap().mounts_created, std::slice::from_ref(&missing));
     assert!(missing.is_dir());
     assert!(fixture.build().unwrap().mounts_created.is_empty());
+}
+
+#[test]
+fn a_refused_request_makes_no_directory_for_its_other_volumes() {
+    let mut fixture = Fixture::new();
+    let missing = fixture.dir.path().join("new");
+    let good = volume(missing.to_str().unwrap(), "/good");
+    let rejected = fixture.dir.path().join("precious");
+    fixture.node.sources.never_create = vec![rejected.clone()];
+    for bad in [volume("/tmp", "/proc/self/attr"), volume(rejected.to_str().unwrap(), "/v"), volume("/x\0", "/v")] {
+        fixture.container.mounts = vec![good.clone(), bad];
+        fixture.build().unwrap_err();
+        assert!(!missing.exists());
+    }
+    fixture.container.mounts = vec![good];
+    fixture.build().unwrap();
+    assert!(missing.is_dir());
+}
+
+#[test]
+fn of_two_volumes_at_one_place_the_later_one_is_seen() {
+    let mut fixture = Fixture::new();
+    fixture.container.mounts = vec![volume("/tmp", "/v"), volume("/usr", "/v/below"), volume("/var", "//v/")];
+    assert_eq!(destinations(&fixture).iter().filter(|path| *path == "/v").count(), 1);
+    assert_eq!(mount_at(&fixture, "/v").source().as_deref(), Some(Path::new("/var")));
+    assert_eq!(mount_at(&fixture, "/v/below").source().as_deref(), Some(Path::new("/usr")));
+}
+
+#[test]
+fn files_and_links_are_sources_like_directories() {
+    let mut fixture = Fixture::new();
+    let (file, link) = (fixture.dir.path().join("file"), fixture.dir.path().join("link"));
+    std::fs::write(&file, "x").unwrap();
+    std::os::unix::fs::symlink("file", &link).unwrap();
+    fixture.container.mounts = vec![volume(link.to_str().unwrap(), "/v")];
+    assert_eq!(mount_at(&fixture, "/v").source().as_deref(), Some(file.as_path()));
+}
+
+/// A volume from an image.
+fn of_image(path: &str, sub_path: &str) -> config::Mount {
+    let mut asked = volume("", path);
+    asked.image =
+        Some(config::VolumeImage { reference: "example.test/data:1".into(), user_specified: String::new() });
+    asked.image_sub_path = sub_path.into();
+    asked.readonly = true;
+    asked
+}
+
+#[test]
+fn fields_of_an_image_volume_must_fit_together() {
+    let mut fixture = Fixture::new();
+    let good = of_image("/v", "");
+    for (asked, words) in [
+        (config::Mount { host_path: "/tmp".into(), ..good.clone() }, "host_path must be empty"),
+        (config::Mount { readonly: false, ..good.clone() }, "readonly is false"),
+        (config::Mount { propagation: Propagation::HostToContainer, ..good.clone() }, "private propagation"),
+        (of_image("/v", "/etc"), "relative path"),
+        (of_image("/v", "a/../../b"), "relative path"),
+        (of_image("/", ""), "must not be the root"),
+        (config::Mount { options: vec!["rw".into()], ..good.clone() }, "another field"),
+    ] {
+        fixture.container.mounts = vec![asked];
+        let error = crate::spec::check(&fixture.container, fixture.features).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    fixture.container.mounts = vec![good];
+    crate::spec::check(&fixture.container, fixture.features).unwrap();
+}
+
+#[test]
+fn an_image_volume_shows_a_part_of_the_image_and_nothing_of_the_node() {
+    let mut fixture = Fixture::new();
+    let image = fixture.dir.path().join("image");
+    std::fs::create_dir_all(image.join("deep/er")).unwrap();
+    std::fs::write(image.join("file"), "x").unwrap();
+    std::fs::write(fixture.dir.path().join("outside"), "secret").unwrap();
+    for (link, target) in
+        [("inner", "deep"), ("absolute", "/deep/er"), ("up", "../outside"), ("host", "/etc/passwd")]
+    {
+        std::os::unix::fs::symlink(target, image.join(link)).unwrap();
+    }
+    rustix::fs::mkfifoat(rustix::fs::CWD, image.join("fifo"), rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    fixture.volumes.insert(0, crate::spec::VolumeDirectory { path: image.clone(), id_mapped: false });
+    for (sub_path, shown) in [
+        ("", Some("")),
+        (".", Some("")),
+        ("deep/er", Some("deep/er")),
+        ("inner/er", Some("deep/er")),
+        ("absolute", Some("deep/er")),
+        ("file", Some("file")),
+        ("missing", None),
+        ("file/below", None),
+        ("up", None),
+        ("host", None),
+        ("fifo", None),
+    ] {
+        fixture.container.mounts = vec![of_image("/v", sub_path)];
+        match shown {
+            Some(shown) => {
+                let mount = mount_at(&fixture, "/v");
+                let expected: std::path::PathBuf = image.join(shown).components().collect();
+                assert_eq!(mount.source().as_deref(), Some(expected.as_path()), "{sub_path}");
+                assert_eq!(mount.options().as_deref().unwrap(), ["rbind", "rprivate", "ro", "nodev"]);
+            }
+            None => {
+                let error = fixture.build().unwrap_err();
+                assert!(matches!(error, Error::ImageSubPath { .. }), "{sub_path}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn volumes_of_the_image_are_directories_mounts_or_nothing() {
+    use crate::spec::ImageVolumes;
+    let mut fixture = Fixture::new();
+    fixture.image.volumes = vec!["/data".into(), "/data/".into(), "/covered/deep".into(), "/old".into()];
+    fixture.container.mounts = vec![volume("/tmp", "/covered")];
+    fixture.container.security.run_as.user = Some(1000);
+    std::fs::create_dir(fixture.root().join("old")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+    std::fs::set_permissions(fixture.root().join("old"), mode).unwrap();
+
+    fixture.node.image_volumes = ImageVolumes::Ignore;
+    assert!(!destinations(&fixture).contains(&"/data".to_owned()));
+    assert!(!fixture.root().join("data").exists());
+
+    fixture.node.image_volumes = ImageVolumes::Bind;
+    let order = destinations(&fixture);
+    assert_eq!(order.iter().filter(|path| *path == "/data").count(), 1);
+    assert!(!order.contains(&"/covered/deep".to_owned()));
+    assert!(!fixture.root().join("data").exists(), "the runtime makes the place, not we");
+    let attributes = |path: &str| {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(mount_at(&fixture, path).source().clone().unwrap()).unwrap();
+        (found.uid(), found.mode() & 0o7777)
+    };
+    assert_eq!(attributes("/data"), (1000, 0o755));
+    assert_eq!(attributes("/old"), (0, 0o1777));
+    fixture.image.volumes = vec!["/proc/self".into()];
+    assert!(matches!(fixture.build(), Err(Error::Path { field: "volume of the image", .. })));
+
+    fixture.image.volumes = vec!["/data".into()];
+    fixture.node.image_volumes = ImageVolumes::Mkdir;
+    assert!(!destinations(&fixture).contains(&"/data".to_owned()));
+    assert!(fixture.root().join("data").is_dir());
 }
 
 /// A tmpfs of the test's own; unmounted when dropped.
@@ -164,6 +317,23 @@ fn bidirectional_propagation_needs_a_shared_mount() {
     rustix::mount::mount_change(&path, MountPropagationFlags::SHARED).unwrap();
     let built = fixture.build().unwrap();
     assert_eq!(built.spec.linux().as_ref().unwrap().rootfs_propagation().as_deref(), Some("rshared"));
-    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rshared", "rw"]);
+    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rshared"]);
+    drop(tmpfs);
+}
+
+#[test]
+fn a_read_only_volume_keeps_what_its_mount_holds_back() {
+    use rustix::mount::{MountFlags, MountPropagationFlags};
+    let mut fixture = Fixture::new();
+    let path = fixture.dir.path().join("tmpfs");
+    let tmpfs = Tmpfs::mount(&path, MountPropagationFlags::PRIVATE);
+    rustix::mount::mount_remount(&path, MountFlags::NOSUID | MountFlags::NOEXEC, "").unwrap();
+    let mut asked = volume(path.to_str().unwrap(), "/v");
+    fixture.container.mounts = vec![asked.clone()];
+    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rprivate"]);
+    asked.readonly = true;
+    fixture.container.mounts = vec![asked];
+    let options = mount_at(&fixture, "/v").options().clone().unwrap();
+    assert_eq!(options, ["rbind", "rprivate", "ro", "nosuid", "noexec"]);
     drop(tmpfs);
 }

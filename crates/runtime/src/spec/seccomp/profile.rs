@@ -20,7 +20,14 @@ use super::{Error, HOST};
 /// Largest profile file, bytes.
 const LIMIT: u64 = 1 << 20;
 
-#[derive(Debug, Deserialize)]
+/// A profile file that has been read and whose every word is known; [`fit`](Self::fit) makes filters of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeccompProfile {
+    path: PathBuf,
+    profile: Profile,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Profile {
     default_action: String,
@@ -37,7 +44,7 @@ struct Profile {
     syscalls: Vec<Row>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Architecture {
     architecture: String,
@@ -45,7 +52,7 @@ struct Architecture {
     sub_architectures: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
     #[serde(default)]
@@ -62,7 +69,7 @@ struct Row {
     excludes: Condition,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Argument {
     index: usize,
@@ -72,7 +79,7 @@ struct Argument {
     op: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Condition {
     #[serde(default)]
@@ -82,22 +89,40 @@ struct Condition {
     min_kernel: Option<String>,
 }
 
-/// Reads a profile file and makes it fit this machine and these capabilities.
-///
-/// # Errors
-/// [`Error::SeccompRead`] for a path that is empty, relative, missing, no regular file or larger than 1 MiB;
-/// [`Error::SeccompFormat`] and [`Error::SeccompWord`] for content that is no profile.
-pub fn read(path: &str, granted: CapabilitySet) -> Result<LinuxSeccomp, Error> {
-    let file = Path::new(path);
-    let content = read_limited(file)
-        .map_err(|source| Error::SeccompRead { path: PathBuf::from(shortened(path)), source })?;
-    let profile: Profile = serde_json::from_slice(&content)
-        .map_err(|source| Error::SeccompFormat { path: file.to_path_buf(), source })?;
-    convert(&profile, granted).map_err(|(what, word)| Error::SeccompWord {
-        path: file.to_path_buf(),
-        what,
-        word: shortened(word),
-    })
+impl SeccompProfile {
+    /// Reads a profile file and looks at every word of it, also of the rules that do not apply on this machine.
+    ///
+    /// # Errors
+    /// [`Error::SeccompRead`] for a path that is empty, relative, missing, no regular file or larger than 1 MiB;
+    /// [`Error::SeccompFormat`] (with line and column) and [`Error::SeccompWord`] for content that is no profile.
+    pub fn read(path: &str) -> Result<Self, Error> {
+        let file = PathBuf::from(path);
+        let content = read_limited(&file)
+            .map_err(|source| Error::SeccompRead { path: PathBuf::from(shortened(path)), source })?;
+        let profile: Profile = serde_json::from_slice(&content)
+            .map_err(|source| Error::SeccompFormat { path: file.clone(), source })?;
+        let read = Self { path: file, profile };
+        for row in &read.profile.syscalls {
+            let known = holds(&row.includes, CapabilitySet::EMPTY, true)
+                .and_then(|_| holds(&row.excludes, CapabilitySet::EMPTY, false))
+                .and_then(|_| convert_row(row));
+            known.map_err(|unknown| read.unknown(unknown))?;
+        }
+        read.fit(CapabilitySet::EMPTY)?;
+        Ok(read)
+    }
+
+    /// The filter of a container with these capabilities on this machine.
+    ///
+    /// # Errors
+    /// None for a profile that could be read.
+    pub fn fit(&self, granted: CapabilitySet) -> Result<LinuxSeccomp, Error> {
+        convert(&self.profile, granted).map_err(|unknown| self.unknown(unknown))
+    }
+
+    fn unknown(&self, (what, word): Unknown<'_>) -> Error {
+        Error::SeccompWord { path: self.path.clone(), what, word: shortened(word) }
+    }
 }
 
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
