@@ -14,7 +14,7 @@ shift 3
 export CONTAINER_CGROUP_MANAGER="$driver" TMPDIR=/var/tmp
 
 left_behind() {
-    systemctl list-units --all --plain --no-legend 'crio-*.scope' 'kubepods*.slice' 'test*.slice'
+    systemctl list-units --all --plain --no-legend 'crio-*.scope' 'kubepods*.slice'
     find /sys/fs/cgroup -type d \( -name 'crio-*' -o -name 'kubepods*' -o -name crio \)
 }
 

@@ -101,7 +101,10 @@ pub(crate) fn subnets(texts: &[String]) -> Result<(), Wrong> {
             Some((network.parse::<std::net::IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
         });
         let Some((network, _)) = parsed else {
-            return Err(format!("{} is not a subnet such as \"10.85.0.0/16\" or \"fd85::/64\"", quoted(text)));
+            return Err(format!(
+                "{} is not a subnet such as \"10.85.0.0/16\" or \"fd85::/64\"",
+                quoted(text)
+            ));
         };
         if families.contains(&network.is_ipv4()) {
             return Err("expected at most one subnet of IPv4 and one of IPv6".to_owned());

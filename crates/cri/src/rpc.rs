@@ -4,6 +4,7 @@
 //! an empty list for a filter, and `NotFound` for everything else.
 
 pub(crate) mod batches;
+pub(crate) mod checkpoint;
 pub(crate) mod container;
 pub(crate) mod events;
 pub(crate) mod image;

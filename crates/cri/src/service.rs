@@ -131,6 +131,7 @@ verbs! {
         list_container_stats: ListContainerStatsRequest => ListContainerStatsResponse = "ListContainerStats", rpc::stats::list_containers;
         pod_sandbox_stats: PodSandboxStatsRequest => PodSandboxStatsResponse = "PodSandboxStats", rpc::stats::sandbox;
         list_pod_sandbox_stats: ListPodSandboxStatsRequest => ListPodSandboxStatsResponse = "ListPodSandboxStats", rpc::stats::list_sandboxes;
+        checkpoint_container: CheckpointContainerRequest => CheckpointContainerResponse = "CheckpointContainer", rpc::checkpoint::container;
         list_metric_descriptors: ListMetricDescriptorsRequest => ListMetricDescriptorsResponse = "ListMetricDescriptors", rpc::metrics::descriptors;
         list_pod_sandbox_metrics: ListPodSandboxMetricsRequest => ListPodSandboxMetricsResponse = "ListPodSandboxMetrics", rpc::metrics::list;
     }

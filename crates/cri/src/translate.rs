@@ -27,8 +27,3 @@ pub(crate) fn check_map(field: &'static str, map: &BTreeMap<String, String>) -> 
     }
     Ok(())
 }
-
-/// A `bool` of the API that this engine cannot honour yet.
-pub(crate) fn unsupported(field: &'static str, given: bool) -> Result<(), Failure> {
-    if given { Err(Failure::invalid(field, "given", "this engine does not support it yet")) } else { Ok(()) }
-}

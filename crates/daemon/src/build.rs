@@ -9,7 +9,7 @@ use ochre_config::{CgroupManager, Config, Loaded, RuntimeType};
 use ochre_cri::{About, Service};
 use ochre_image::{AuthFiles, ImageServiceConfig, Images, NamespacedAuth};
 use ochre_network::{NativeConfig, Network, Subnets, Timeouts};
-use ochre_pod::{Node, Paths, Pods, Reports};
+use ochre_pod::{Checkpoints, Node, Paths, Pods, Reports};
 use ochre_runtime::cgroup::{Cgroups, Driver};
 use ochre_runtime::clamp::Held;
 use ochre_runtime::config::Device;
@@ -88,11 +88,22 @@ pub async fn build(loaded: &Loaded, programs: &Programs, version: &str) -> Resul
             metrics: Groups::from_words(config.stats.included_pod_metrics.iter().map(String::as_str)),
             collection_period: Duration::from_secs(config.stats.collection_period.max(0).unsigned_abs()),
         },
+        checkpoints: checkpoints(config),
     };
     let pods = Pods::open(node).await?;
     let about = About { version: version.to_owned(), config: ochre_config::values(config) };
     let streaming = crate::streaming::start(&config.api, ochre_cri::streams(&pods)).await?;
     Ok(Service::new(pods, images, about, streaming))
+}
+
+/// Checkpoints are made by `criu`, which the OCI runtimes look for in the usual places.
+fn checkpoints(config: &Config) -> Checkpoints {
+    const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    if !config.runtime.enable_criu_support {
+        return Checkpoints::Off;
+    }
+    let found = PLACES.iter().any(|place| Path::new(place).join("criu").is_file());
+    if found { Checkpoints::On } else { Checkpoints::NoCriu }
 }
 
 /// Opens the image store, for the daemon and for verbs that work without it.

@@ -7,6 +7,7 @@ use ochre_runtime::apparmor;
 use ochre_runtime::spec::SecurityDefaults;
 use ochre_runtime::spec::seccomp::SeccompProfile;
 use ochre_runtime::spec::security::default_masked_paths;
+use ochre_runtime::spec::selinux::{OfNode, SelinuxPolicy};
 
 use crate::error::{Error, with_causes};
 
@@ -22,7 +23,7 @@ pub(crate) fn defaults(config: &RuntimeConfig) -> Result<SecurityDefaults, Error
             &config.privileged_seccomp_profile,
         )?,
         apparmor: apparmor(&config.apparmor_profile)?,
-        selinux: config.selinux && kernel_has_selinux(),
+        selinux: selinux(config)?,
         masked_paths: default_masked_paths(),
     })
 }
@@ -36,7 +37,8 @@ fn seccomp(option: &'static str, path: &Path) -> Result<Option<SeccompProfile>, 
 }
 
 fn apparmor(option: &str) -> Result<apparmor::AppArmor, Error> {
-    let refused = |error| Error::Option { option: "crio.runtime.apparmor_profile", reason: with_causes(&error) };
+    let refused =
+        |error| Error::Option { option: "crio.runtime.apparmor_profile", reason: with_causes(&error) };
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     let (prepared, failed) = apparmor::prepare(option, &search_path).map_err(refused)?;
     if let Some(error) = failed {
@@ -47,6 +49,17 @@ fn apparmor(option: &str) -> Result<apparmor::AppArmor, Error> {
         );
     }
     Ok(prepared)
+}
+
+fn selinux(config: &RuntimeConfig) -> Result<Option<SelinuxPolicy>, Error> {
+    if !config.selinux || !kernel_has_selinux() {
+        return Ok(None);
+    }
+    let network = if config.hostnetwork_disable_selinux { OfNode::Free } else { OfNode::Labelled };
+    SelinuxPolicy::read(network).map(Some).map_err(|(path, error)| Error::Option {
+        option: "crio.runtime.selinux",
+        reason: format!("{}: {error}", path.display()),
+    })
 }
 
 /// Labels that the kernel does not know would fail every container.

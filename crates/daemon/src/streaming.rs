@@ -1,6 +1,6 @@
 //! The streaming server, from its section of the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ochre_config::{ApiConfig, TlsVersion};
@@ -41,9 +41,7 @@ fn tls(config: &ApiConfig) -> Result<TlsConfig, Error> {
     Ok(TlsConfig {
         certificate: given("crio.api.stream_tls_cert", &config.stream_tls_cert)?,
         key: given("crio.api.stream_tls_key", &config.stream_tls_key)?,
-        client_ca: Some(&config.stream_tls_ca)
-            .filter(|path| !path.as_os_str().is_empty())
-            .map(PathBuf::clone),
+        client_ca: Some(config.stream_tls_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
         minimum: match config.tls_min_version {
             TlsVersion::Tls12 => ochre_stream::TlsVersion::Tls12,
             TlsVersion::Tls13 => ochre_stream::TlsVersion::Tls13,

@@ -146,6 +146,8 @@ impl Images {
     pub fn new(config: ImageServiceConfig) -> Result<Self, Error> {
         crate::import::sweep(&config.temp_dir);
         let registries = load(&config.registries)?;
+        let artifacts = Arc::new(Layout::new(config.store.root()));
+        let usage = measure(&config.store, &artifacts).map_err(Error::store)?;
         let service = Service {
             registries: ArcSwap::from_pointee(registries),
             transport: Arc::new(Transport::new(
@@ -155,9 +157,9 @@ impl Images {
             )),
             pulls: Shared::new(),
             fetches: Fetches::default(),
-            artifacts: Arc::new(Layout::new(config.store.root())),
+            artifacts,
             holds: Holds::default(),
-            usage: ArcSwap::from_pointee(measure(&config.store).map_err(Error::store)?),
+            usage: ArcSwap::from_pointee(usage),
             measuring: AtomicBool::new(false),
             details: Mutex::default(),
             config,
@@ -209,7 +211,9 @@ impl Service {
 
     /// Measures again after a change.
     pub(crate) async fn refresh_usage(self: &Arc<Self>) {
-        let measured = self.with_store(|service| measure(&service.config.store).map_err(Error::store)).await;
+        let measured = self
+            .with_store(|service| measure(&service.config.store, &service.artifacts).map_err(Error::store))
+            .await;
         match measured {
             Ok(usage) => self.usage.store(Arc::new(usage)),
             Err(error) => {
@@ -227,7 +231,7 @@ fn load(paths: &RegistriesPaths) -> Result<Registries, Error> {
     Registries::load(paths).map_err(|source| Error::Registries { source: Arc::new(source) })
 }
 
-fn measure(store: &Store) -> Result<FsUsage, ochre_storage::Error> {
+fn measure(store: &Store, artifacts: &Layout) -> Result<FsUsage, ochre_storage::Error> {
     // An image that another program removes while we look is no failure.
     let usage = match store.image_usage() {
         Err(error) if error.kind() == ErrorKind::NotFound => store.image_usage()?,
@@ -235,7 +239,8 @@ fn measure(store: &Store) -> Result<FsUsage, ochre_storage::Error> {
     };
     Ok(FsUsage {
         mountpoint: store.root().join("overlay-images"),
-        bytes: usage.bytes,
+        // Artifacts that cannot be listed occupy something, but nobody knows how much.
+        bytes: usage.bytes.saturating_add(artifacts.bytes().unwrap_or_default()),
         inodes: usage.inodes,
         timestamp: Timestamp::now(),
     })

@@ -19,9 +19,8 @@ impl Images {
             let Some(image) = service.find(&reference)? else {
                 let Some(artifact) = service.find_artifact(&reference)? else { return Ok(()) };
                 let failed = |source| Error::Artifacts { source: Arc::new(source) };
-                return service.unless_held(&artifact.id, || {
-                    service.artifacts.remove(&artifact).map_err(failed)
-                });
+                return service
+                    .unless_held(&artifact.id, || service.artifacts.remove(&artifact).map_err(failed));
             };
             service.details.lock().remove(&image.id);
             service.unless_held(&image.id, || match service.config.store.delete_image(&image.id) {

@@ -36,9 +36,9 @@ impl Images {
         self.service
             .with_store(move |service| match service.find(&reference)? {
                 Some(image) => Ok(Some(service.summary(&image))),
-                None => Ok(service
-                    .find_artifact(&reference)?
-                    .map(|artifact| service.artifact_summary(&artifact))),
+                None => {
+                    Ok(service.find_artifact(&reference)?.map(|artifact| service.artifact_summary(&artifact)))
+                }
             })
             .await
     }

@@ -115,12 +115,8 @@ impl Monitor {
                 (ends.stdout.as_ref().map(AsFd::as_fd), ends.stderr.as_ref().map(AsFd::as_fd));
             CallStdio { stdin, stdout, stderr }
         };
-        let task = Task::Exec(Box::new(Pending {
-            id: exec.exec_id.clone(),
-            deadline,
-            console,
-            revoked: false,
-        }));
+        let task =
+            Task::Exec(Box::new(Pending { id: exec.exec_id.clone(), deadline, console, revoked: false }));
         self.call(Call {
             task,
             container: serial,
@@ -245,8 +241,7 @@ impl Monitor {
     }
 
     pub(crate) fn execution_expired(&mut self, index: usize) {
-        let fate =
-            if self.executions[index].fate == Fate::HungUp { Fate::Killed } else { Fate::TimedOut };
+        let fate = if self.executions[index].fate == Fate::HungUp { Fate::Killed } else { Fate::TimedOut };
         self.end_execution(index, fate);
     }
 

@@ -178,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_mark_is_the_hard_limit_of_file_locks() {
-        let table = |line: &str| format!("Limit  Soft Limit  Hard Limit  Units\nMax pending signals  7  8  signals\n{line}\n");
+        let table = |line: &str| {
+            format!("Limit  Soft Limit  Hard Limit  Units\nMax pending signals  7  8  signals\n{line}\n")
+        };
         for (line, mark) in [
             ("Max file locks            12                   4711                 locks", Some(4711)),
             ("Max file locks            unlimited            unlimited            locks", None),

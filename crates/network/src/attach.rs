@@ -73,6 +73,13 @@ impl Network {
 
     fn attach_native(&self, request: &AttachRequest, netns: &File) -> Result<Attachment, Error> {
         let shared = &self.shared;
+        let failed = |source| Error::HostPort { sandbox: request.sandbox.clone(), source };
+        if shared.config.host_ports {
+            // Families are all that matters here, and the gateways have those of the pod: a port that cannot be had is
+            // refused before anything is made.
+            let like = Target { addresses: shared.native.gateways(), devices: BTreeSet::new() };
+            shared.host_ports.check(&request.sandbox, &request.port_mappings, like).map_err(failed)?;
+        }
         let sandbox = request.sandbox.clone();
         let plugged = shared
             .native

@@ -78,6 +78,21 @@ impl HostPorts {
         Ok(Self { dir, table, state: Mutex::new(State { claims, fresh: BTreeSet::new() }) })
     }
 
+    /// Refuses ports that a pod with addresses such as these could not have. Touches nothing.
+    pub(crate) fn check(
+        &self,
+        sandbox: &SandboxId,
+        mappings: &[PortMapping],
+        target: Target,
+    ) -> Result<(), HostPortError> {
+        let record = Record::new(mappings, target)?;
+        if record.ports.is_empty() {
+            return Ok(());
+        }
+        self.state.lock().claims.check(sandbox, &record)?;
+        listeners::check(&record)
+    }
+
     /// Makes the ports of a pod reachable. On failure nothing of the pod stays.
     pub(crate) fn publish(
         &self,
@@ -89,9 +104,9 @@ impl HostPorts {
         if record.ports.is_empty() {
             return Ok(());
         }
+        listeners::check(&record)?;
         let mut state = self.state.lock();
         state.claims.check(sandbox, &record)?;
-        listeners::check(&record)?;
         self.write(sandbox, &record)?;
         state.claims.insert(sandbox.clone(), record.clone());
         let result = self.enter(&mut state, sandbox, &record);

@@ -31,6 +31,7 @@ use ochre_types::SandboxId;
 use serde_json::{Value, json};
 
 use crate::config::NativeConfig;
+use crate::error::NotReady;
 use crate::netlink::NetlinkError;
 use crate::netlink::route::{Address, Route, Veth, format_mac};
 use crate::sysctl;
@@ -73,6 +74,11 @@ impl Native {
     /// The device that leads to every pod.
     pub(crate) fn device(&self) -> &str {
         &self.config.bridge
+    }
+
+    /// The node's addresses in the subnets, with prefix lengths.
+    pub(crate) fn gateways(&self) -> Vec<(IpAddr, u8)> {
+        self.config.subnets.iter().map(|subnet| (subnet.gateway(), subnet.prefix())).collect()
     }
 
     /// Connects a pod. On failure the caller unplugs it.
@@ -196,6 +202,12 @@ impl Native {
             "dns": {},
         })
     }
+}
+
+/// Why the network cannot work on this node, as far as that can be told before the first pod.
+pub(crate) fn unusable(config: &NativeConfig) -> Option<NotReady> {
+    let missing = config.subnets.has_v6() && !Path::new("/proc/sys/net/ipv6").exists();
+    missing.then(|| NotReady { reason: NativeError::NoIpv6.to_string() })
 }
 
 /// Brings the loopback of the calling thread's network namespace up.

@@ -242,12 +242,11 @@ fn select(config: &Config) -> Selection {
         return Selection { network: Selected::Cni(Arc::new(list)), files, unusable };
     }
     let native = config.default_network.as_ref().is_none_or(|name| name == native::NAME);
-    let network = if files.is_empty() && native && config.native.enabled {
-        Selected::Native
-    } else {
-        Selected::Nothing(NotReady { reason: why_nothing(config, &files) })
-    };
-    Selection { network, files, unusable: None }
+    if files.is_empty() && native && config.native.enabled {
+        return Selection { network: Selected::Native, files, unusable: native::unusable(&config.native) };
+    }
+    let reason = why_nothing(config, &files);
+    Selection { network: Selected::Nothing(NotReady { reason }), files, unusable: None }
 }
 
 fn why_nothing(config: &Config, files: &[Loaded]) -> String {

@@ -21,7 +21,9 @@ pub(crate) fn give(process: &Process, linux: &Linux) -> io::Result<()> {
         None => &[],
     };
     // Without a place on the host the user cannot own anything there; becoming that user will fail with a reason.
-    let Some(uid) = idmap::host_id(map, process.user.uid).filter(|uid| *uid != u32::MAX) else { return Ok(()) };
+    let Some(uid) = idmap::host_id(map, process.user.uid).filter(|uid| *uid != u32::MAX) else {
+        return Ok(());
+    };
     let streams = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     give_one(&streams.0, uid)?;
     give_one(&streams.1, uid)?;

@@ -7,6 +7,7 @@ use ochre_runtime::cgroup::container_cgroups_path;
 use ochre_runtime::config::{ContainerConfig, ImageDefaults, NamespaceMode, NamespaceOptions};
 use ochre_runtime::handler::Handler;
 use ochre_runtime::namespaces::PodNamespace;
+use ochre_runtime::spec::selinux::Categories;
 use ochre_runtime::spec::{
     self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, NamespacePaths, PauseInput,
     SandboxFiles, VolumeDirectory,
@@ -84,6 +85,16 @@ pub(crate) fn container(
     Ok((built, cgroups_path))
 }
 
+/// The SELinux label of a container's root file system; empty where there is none.
+pub(crate) fn mount_label(engine: &Engine, container: &Container) -> String {
+    let (sandbox, mut security) = (&container.sandbox, container.config.security.clone());
+    security.namespaces = effective(&security.namespaces, &sandbox.config.namespaces);
+    let policy = engine.node.defaults.security.selinux.as_ref();
+    let labels =
+        policy.map(|policy| policy.of_container(&security, &sandbox.config, Categories::of(&sandbox.id)));
+    labels.and_then(|labels| labels.mount).unwrap_or_default()
+}
+
 /// Writes the bundle of a pod's pause process.
 pub(crate) fn pause(engine: &Engine, sandbox: &Sandbox, bundle: &Path) -> Result<(), Error> {
     make_private(bundle)?;
@@ -112,6 +123,13 @@ pub(crate) fn install_pause(engine: &Engine) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     let root = engine.node.paths.run_dir.join(PAUSE_ROOT);
     make_private(&root)?;
+    // The root of a pod with a user namespace cannot make them in a directory of the node's.
+    for mount_point in ["proc", "dev"] {
+        let path = root.join(mount_point);
+        make_private(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("opening to pause processes", path))?;
+    }
     let place = root.join("pause");
     let fresh = root.join("pause.new");
     // A copy: a container that shares the namespace reaches this file through /proc/1/exe, never the monitor's own.

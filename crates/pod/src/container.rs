@@ -192,6 +192,10 @@ impl Container {
         self.ask(|reply| Command::Update { resources, reply }).await
     }
 
+    pub(crate) async fn ask_checkpoint(&self, location: PathBuf, timeout: Duration) -> Result<(), Shared> {
+        self.ask(|reply| Command::Checkpoint { location, timeout, reply }).await
+    }
+
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), Shared> {
         let (reply, answer) = oneshot::channel();
         let gone = || Arc::new(Error::NoSuchContainer { id: self.id.to_string() });

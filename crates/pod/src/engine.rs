@@ -13,6 +13,7 @@ use ochre_runtime::spec::NodeDefaults;
 use ochre_storage::Store;
 use ochre_types::ContainerId;
 
+use crate::checkpoint::Checkpoints;
 use crate::container::Container;
 use crate::disk::Records;
 use crate::error::Error;
@@ -43,6 +44,8 @@ pub struct Node {
     pub paths: Paths,
     /// What pods tell about themselves.
     pub reports: Reports,
+    /// Whether containers can be checkpointed.
+    pub checkpoints: Checkpoints,
 }
 
 /// What pods tell about themselves.

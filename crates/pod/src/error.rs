@@ -168,12 +168,6 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
-    /// A checkpoint of the container is being made already.
-    #[error("a checkpoint of container {id} is being made already")]
-    CheckpointRuns {
-        /// The container.
-        id: ContainerId,
-    },
     /// The OCI runtime or CRIU could not make a checkpoint.
     #[error("checkpoint of container {id}: {verb} by {program} {outcome}: {text}")]
     CheckpointFailed {
@@ -325,6 +319,15 @@ pub enum Error {
         /// What its runtime calls itself.
         version: String,
     },
+    /// The root of a pod with a user namespace cannot get to its files.
+    #[error(
+        "directory {path} keeps a pod with a user namespace from its root file system: others need the right to \
+         search it (chmod o+x), or use the handler ochre"
+    )]
+    NoPassage {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The node cannot do user namespaces.
     #[error("this node cannot run pods with user namespaces: {reason}")]
     NodeWithoutUserNamespaces {
@@ -366,6 +369,7 @@ impl Error {
             }
             Self::HandlerWithoutUserNamespaces { .. }
             | Self::NodeWithoutUserNamespaces { .. }
+            | Self::NoPassage { .. }
             | Self::SandboxRefused { .. }
             | Self::SandboxNotReady { .. }
             | Self::ContainerRefused { .. }
@@ -379,7 +383,6 @@ impl Error {
             Self::Unkillable { .. } | Self::ExecTimedOut { .. } | Self::CheckpointTimedOut { .. } => {
                 ErrorKind::Timeout
             }
-            Self::CheckpointRuns { .. } => ErrorKind::Exhausted,
             Self::CheckpointFailed { .. } => ErrorKind::Internal,
             Self::Io { source, .. } => io_kind(source),
             Self::BadRecord { .. } | Self::TeardownIncomplete { .. } => ErrorKind::Internal,

@@ -5,6 +5,7 @@
 //! `restore.rs` finishes or undoes it.
 
 mod bundle;
+mod checkpoint;
 mod container;
 mod disk;
 mod engine;
@@ -18,6 +19,7 @@ mod sandbox;
 mod stats;
 mod user_namespace;
 
+pub use checkpoint::Checkpoints;
 pub use container::{Container, ContainerState, ExecOutput, ExitReason, Made};
 pub use container::{Reader, Session, Size, Sizes, Writer};
 pub use engine::{Node, Paths, Pods, Reports};

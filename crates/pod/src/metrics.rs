@@ -94,8 +94,7 @@ fn of_sandbox(
     let groups = engine.node.reports.metrics;
     let metrics =
         if groups.has(Group::Network) { of_network(groups, &interfaces_of(&sandbox)) } else { Vec::new() };
-    let containers =
-        containers.into_iter().filter_map(|container| of_one(engine, container, disk)).collect();
+    let containers = containers.into_iter().filter_map(|container| of_one(engine, container, disk)).collect();
     SandboxMetrics { sandbox, metrics, containers }
 }
 

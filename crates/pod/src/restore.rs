@@ -49,6 +49,14 @@ pub(crate) async fn run(engine: &Arc<Engine>) -> Result<(), Error> {
             tracing::error!("restoring a pod: {error}");
         }
     }
+    {
+        let engine = Arc::clone(engine);
+        blocking("checkpoints", move || {
+            crate::checkpoint::recover(&engine);
+            Ok(())
+        })
+        .await?;
+    }
     collect_garbage(engine, known).await;
     Ok(())
 }

@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Shared;
-pub use resources::PodResources;
 use driver::Command;
+pub use resources::PodResources;
 pub use state::{Live, SandboxState};
 
 /// A pod sandbox.
@@ -73,10 +73,8 @@ impl Sandbox {
     pub(crate) fn new(seed: Seed) -> (Arc<Self>, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let outcome = if seed.state == SandboxState::Creating { None } else { Some(Ok(())) };
-        let resources = PodResources {
-            overhead: seed.config.overhead.clone(),
-            resources: seed.config.resources.clone(),
-        };
+        let resources =
+            PodResources { overhead: seed.config.overhead.clone(), resources: seed.config.resources.clone() };
         let sandbox = Self {
             id: seed.id,
             config: seed.config,

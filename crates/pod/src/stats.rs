@@ -244,7 +244,8 @@ fn named_after(parent: &str, uid: &str) -> bool {
 }
 
 fn stats_of(engine: &Arc<Engine>, container: &Arc<Container>) -> Option<ContainerStats> {
-    let Sample { timestamp, cgroup, nano_cores } = container.probe.sample(engine.node.reports.collection_period)?;
+    let Sample { timestamp, cgroup, nano_cores } =
+        container.probe.sample(engine.node.reports.collection_period)?;
     drop(measure_if_old(engine, container));
     Some(ContainerStats { timestamp, cgroup, nano_cores, layer: container.probe.layer() })
 }

@@ -158,7 +158,11 @@ fn load(name: &str, search_path: &OsStr) -> Result<(), Error> {
         .find(|path| path.is_file())
         .ok_or(Error::NoParser)?;
     let mut command = Command::new(&path);
-    command.args(["--replace", "--skip-cache", "--quiet"]).env_clear().env("PATH", search_path).current_dir("/");
+    command
+        .args(["--replace", "--skip-cache", "--quiet"])
+        .env_clear()
+        .env("PATH", search_path)
+        .current_dir("/");
     let outcome = invoke::run(&mut command, text(name).as_bytes(), Limits::within(PATIENCE, 4096, 4096))
         .map_err(|source| Error::Parser { path: path.clone(), source })?;
     let reason = match outcome.end {
@@ -225,8 +229,11 @@ mod tests {
 
     fn list(dir: &Path) -> PathBuf {
         let list = dir.join("profiles");
-        std::fs::write(&list, "crio-default (enforce)\n/usr/bin/x//child (complain)\nwith space (y) (enforce)\n")
-            .unwrap();
+        std::fs::write(
+            &list,
+            "crio-default (enforce)\n/usr/bin/x//child (complain)\nwith space (y) (enforce)\n",
+        )
+        .unwrap();
         list
     }
 

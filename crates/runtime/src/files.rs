@@ -185,11 +185,12 @@ pub fn shm_size(text: &str) -> Result<u64, Error> {
     number.checked_mul(unit.pow(power)).filter(|size| *size > 0).ok_or_else(refused)
 }
 
-/// Mounts the pod's `/dev/shm` at `shm` in its directory, unless it is mounted already.
+/// Mounts the pod's `/dev/shm` at `shm` in its directory, unless it is mounted already; with the SELinux label that its
+/// containers may use, on a node that has labels.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn mount_shm(directory: &Path, size: u64) -> Result<PathBuf, Error> {
+pub fn mount_shm(directory: &Path, size: u64, label: Option<&str>) -> Result<PathBuf, Error> {
     let path = directory.join("shm");
     let failed = |action: &'static str| {
         let path = path.clone();
@@ -203,8 +204,9 @@ pub fn mount_shm(directory: &Path, size: u64) -> Result<PathBuf, Error> {
         return Ok(path);
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options =
-        std::ffi::CString::new(format!("mode=1777,size={size}")).map_err(|e| failed("mount")(e.into()))?;
+    let label = label.map(|label| format!(",context=\"{label}\"")).unwrap_or_default();
+    let options = std::ffi::CString::new(format!("mode=1777,size={size}{label}"))
+        .map_err(|e| failed("mount")(e.into()))?;
     rustix::mount::mount("shm", &path, "tmpfs", flags, &*options)
         .map_err(|error| failed("mount")(error.into()))?;
     Ok(path)
@@ -339,8 +341,8 @@ mod tests {
     #[test]
     fn shm_is_mounted_once_and_unmounted_idempotently() {
         let dir = tempfile::tempdir().unwrap();
-        let path = mount_shm(dir.path(), 1 << 20).unwrap();
-        let again = mount_shm(dir.path(), 1 << 20);
+        let path = mount_shm(dir.path(), 1 << 20, None).unwrap();
+        let again = mount_shm(dir.path(), 1 << 20, None);
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mounted = table.lines().filter(|line| line.contains(path.to_str().unwrap())).count();
         let size = rustix::fs::statvfs(&path).map(|stat| stat.f_blocks * stat.f_frsize);

@@ -143,7 +143,9 @@ impl Sheet {
     /// Adds a sample, unless its group is not told or it has no value.
     fn add(&mut self, name: &str, labels: &[&str], value: impl Into<Option<u64>>) {
         let Some(value) = value.into() else { return };
-        let Some(descriptor) = table::find(name).filter(|found| described(found, self.groups)) else { return };
+        let Some(descriptor) = table::find(name).filter(|found| described(found, self.groups)) else {
+            return;
+        };
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         self.metrics.push(Metric { descriptor, labels, value });
     }

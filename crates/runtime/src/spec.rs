@@ -41,6 +41,7 @@ pub mod resources;
 mod rootfs;
 pub mod seccomp;
 pub mod security;
+pub mod selinux;
 
 pub use allowed::DEFAULT_ALLOWED_ANNOTATIONS;
 pub use error::Error;
@@ -275,7 +276,7 @@ fn process_of(
         .set_no_new_privileges(Some(security.no_new_privs))
         .set_apparmor_profile(security::apparmor(input)?)
         .set_oom_score_adj(Some(oom_score_adj))
-        .set_selinux_label(security::selinux_label(security, input.sandbox, &input.node.security));
+        .set_selinux_label(security::selinux(input).process);
     Ok(process)
 }
 
@@ -309,6 +310,7 @@ fn linux(
         .set_resources(Some(resources))
         .set_seccomp(seccomp)
         .set_masked_paths(Some(security::masked_paths(security, &node.security)))
+        .set_mount_label(security::selinux(input).mount)
         .set_readonly_paths(Some(security::readonly_paths(security)));
     if let Some(user) = &security.namespaces.user
         && namespaces::has_user_namespace(&security.namespaces)

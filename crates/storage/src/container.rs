@@ -16,7 +16,6 @@ use ochre_sys::user_namespace::UserNamespace;
 use ochre_types::{ContainerId, ImageId, LayerId, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::{Error, IdMaps};
 use crate::disk::containers::{self, ContainerRecord};
 use crate::disk::layers::{self, LayerRecord};
 use crate::disk::table::Writer;
@@ -25,6 +24,7 @@ use crate::layer::{discard_layers, forget_layers};
 use crate::overlay::dirs::{Discarded, make_dir, remove_tree};
 use crate::overlay::mount::{Access, How};
 use crate::store::{Counting, Store};
+use crate::{Error, IdMaps};
 
 const MOUNT_LABEL: &str = "MountLabel";
 const PROCESS_LABEL: &str = "ProcessLabel";
@@ -182,8 +182,12 @@ impl Store {
         let container = self.container(id)?.ok_or_else(|| Error::ContainerNotFound { id: id.clone() })?;
         let access = if container.volatile { Access::Volatile } else { Access::Durable };
         let failed = |source| Error::IdMap { id: container.layer.clone(), source };
-        let namespace = container.id_maps.as_ref().map(|maps| UserNamespace::new(&maps.uids, &maps.gids, &[]));
-        let map = namespace.transpose().and_then(|made| made.map(|made| made.open()).transpose()).map_err(failed)?;
+        let namespace =
+            container.id_maps.as_ref().map(|maps| UserNamespace::new(&maps.uids, &maps.gids, &[]));
+        let map = namespace
+            .transpose()
+            .and_then(|made| made.map(|made| made.open()).transpose())
+            .map_err(failed)?;
         let how = How { access, label: &container.mount_label, id_map: map.as_ref().map(AsFd::as_fd) };
         self.mount(&container.layer, how, Counting::Once)
     }

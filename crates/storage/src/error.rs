@@ -179,7 +179,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel or the file system of the store cannot show layers with other owners.
-    #[error("the layers below {path} cannot be mounted with mapped ids: the kernel (5.19 or newer) or the file system cannot")]
+    #[error(
+        "the layers below {path} cannot be mounted with mapped ids: the kernel (5.19 or newer) or the file system cannot"
+    )]
     IdMapUnsupported {
         /// The store, or the mount point.
         path: PathBuf,

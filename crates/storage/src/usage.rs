@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use ochre_types::{ContainerId, LayerId};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -46,11 +47,25 @@ impl Store {
     /// # Errors
     /// [`Error::ContainerNotFound`]; I/O errors.
     pub fn container_usage(&self, id: &ContainerId) -> Result<Usage, Error> {
+        let (dir, diff) = self.changes(id)?;
+        walk(dir).map_err(Error::io("read", diff))
+    }
+
+    /// The directory of what a container wrote, in overlay's form: deleted files are character devices 0:0. The container
+    /// may change it at any moment, so use it only by calls that follow no link.
+    ///
+    /// # Errors
+    /// [`Error::ContainerNotFound`]; I/O errors.
+    pub fn container_changes(&self, id: &ContainerId) -> Result<OwnedFd, Error> {
+        Ok(self.changes(id)?.0)
+    }
+
+    fn changes(&self, id: &ContainerId) -> Result<(OwnedFd, PathBuf), Error> {
         let container = self.container(id)?.ok_or_else(|| Error::ContainerNotFound { id: id.clone() })?;
         let diff = self.opened.overlay.dirs.own(&container.layer).join("diff");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&diff, flags, Mode::empty()).map_err(Error::io("open", &diff))?;
-        walk(dir).map_err(Error::io("read", diff))
+        Ok((dir, diff))
     }
 }
 

@@ -50,8 +50,10 @@ fn layer_dir(store: &Store, container: &Container) -> std::path::PathBuf {
 fn layers_of_the_image_show_mapped_owners_and_nothing_is_copied_or_changed() {
     let lab = Lab::new();
     let store = lab.open();
-    let layers =
-        vec![blob(&[("etc", None), ("etc/low", Some("1"))]), blob(&[("etc/high", Some("2")), ("other", Some("3"))])];
+    let layers = vec![
+        blob(&[("etc", None), ("etc/low", Some("1"))]),
+        blob(&[("etc/high", Some("2")), ("other", Some("3"))]),
+    ];
     lab.skopeo(NAME, &layers);
     let image_layer = store.root().join("overlay").join(lab::layer_ids(&layers)[1].as_str()).join("diff");
     chown(image_layer.join("other"), Some(1000), Some(2000)).unwrap();
@@ -75,7 +77,10 @@ fn layers_of_the_image_show_mapped_owners_and_nothing_is_copied_or_changed() {
     // No mount but the one is left, in particular none of the mapped copies.
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let layer = container.layer.as_str();
-    assert_eq!(table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.contains(layer))).count(), 1);
+    assert_eq!(
+        table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.contains(layer))).count(),
+        1
+    );
     store.delete_container(&container.id).unwrap();
     assert_eq!(flaws(store.root()), Vec::<String>::new());
 }

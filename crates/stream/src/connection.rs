@@ -27,8 +27,8 @@ use crate::http::{Answer, Plan, answer};
 use crate::port_forward;
 use crate::tls::Tls;
 use crate::websocket::handshake::Forward;
-use crate::websocket::tunnel::Tunnel;
 use crate::websocket::socket;
+use crate::websocket::tunnel::Tunnel;
 
 /// How long the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -81,7 +81,6 @@ async fn request(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, c
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .keep_alive(false)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service)

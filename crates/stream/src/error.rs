@@ -85,7 +85,9 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoStreams | Self::TerminalWithStderr | Self::CipherSuite { .. } => ErrorKind::InvalidArgument,
+            Self::NoStreams | Self::TerminalWithStderr | Self::CipherSuite { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::TlsPem { .. } | Self::Tls(_) | Self::ClientCa(_) => ErrorKind::InvalidArgument,
             Self::TooManyPending { .. } => ErrorKind::Exhausted,
             Self::Closed => ErrorKind::Unavailable,

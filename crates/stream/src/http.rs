@@ -39,21 +39,28 @@ pub(crate) enum Plan {
 /// Finds the session and how to speak. The token is used up by the first request that names it, whatever else is
 /// wrong with the request.
 pub(crate) fn answer<B>(request: &Request<B>, context: &Context) -> Result<(Answer, Plan), Answer> {
-    let announced = announced(request.uri().path(), context)
-        .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no session waits here: unknown, used or expired token"))?;
+    let announced = announced(request.uri().path(), context).ok_or_else(|| {
+        refuse(StatusCode::NOT_FOUND, "no session waits here: unknown, used or expired token")
+    })?;
     if !matches!(*request.method(), Method::GET | Method::POST) {
         let mut answer = refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are understood here");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
         return Err(answer);
     }
     let headers = request.headers();
-    let upgrade = header(headers, &UPGRADE);
-    if !header(headers, &CONNECTION).to_ascii_lowercase().contains("upgrade") {
+    let asks = |header, word: &str| {
+        headers
+            .get_all(header)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|own| own.trim().eq_ignore_ascii_case(word)))
+    };
+    if !asks(CONNECTION, "upgrade") {
         return Err(refuse(StatusCode::BAD_REQUEST, "unable to upgrade: the request does not ask for it"));
     }
-    if upgrade.eq_ignore_ascii_case("websocket") {
+    if asks(UPGRADE, "websocket") {
         websocket(headers, announced)
-    } else if upgrade.eq_ignore_ascii_case(SPDY) {
+    } else if asks(UPGRADE, SPDY) {
         spdy(headers, announced)
     } else {
         Err(refuse(StatusCode::BAD_REQUEST, "unable to upgrade: neither SPDY/3.1 nor websocket is asked for"))
@@ -130,10 +137,6 @@ fn websocket(headers: &HeaderMap, announced: Announced) -> Result<(Answer, Plan)
     Ok((answer, plan))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
 fn switch(protocol: &'static str) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -145,6 +148,8 @@ fn switch(protocol: &'static str) -> Answer {
 fn refuse(status: StatusCode, text: impl Into<String>) -> Answer {
     let mut answer = Response::new(Full::from(text.into() + "\n"));
     *answer.status_mut() = status;
+    // One request per connection.
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

@@ -66,7 +66,10 @@ pub(crate) async fn follow(mut stream: impl AsyncRead + Unpin, latest: watch::Se
 }
 
 /// Hands the latest size on when the process takes one: sizes in between are skipped, the last one never is.
-pub(crate) async fn deliver(mut latest: watch::Receiver<Option<TerminalSize>>, process: mpsc::Sender<TerminalSize>) {
+pub(crate) async fn deliver(
+    mut latest: watch::Receiver<Option<TerminalSize>>,
+    process: mpsc::Sender<TerminalSize>,
+) {
     while latest.changed().await.is_ok() {
         let Ok(place) = process.reserve().await else { return };
         let size = *latest.borrow_and_update();

@@ -20,8 +20,10 @@
 //! (CVE-2026-35469).
 
 mod driver;
+mod entry;
 mod frame;
 mod headers;
+mod output;
 mod session;
 mod stream;
 mod table;

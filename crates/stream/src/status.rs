@@ -74,7 +74,8 @@ mod tests {
         assert_eq!(text(Status::Exit(3), false), "command terminated with non-zero exit code: 3");
         assert_eq!(
             text(Status::Exit(3), true),
-            r#"{"metadata":{},"status":"Failure","message":"command terminated with non-zero exit code: 3","#.to_owned()
+            r#"{"metadata":{},"status":"Failure","message":"command terminated with non-zero exit code: 3","#
+                .to_owned()
                 + r#""reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#
         );
         assert!(text(Status::Exit(-1), true).contains(r#""message":"255""#));

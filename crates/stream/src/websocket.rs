@@ -35,10 +35,10 @@ const MESSAGE_LIMIT: usize = 2 * 1024 * 1024;
 pub(crate) const PIPE: usize = 64 * 1024;
 /// Bytes sent in one message.
 const CHUNK: usize = 32 * 1024;
-/// How often a connection gets a sign of life.
-const BEAT: Duration = Duration::from_secs(5);
+/// How often a connection that is not read gets a sign of life, which fails when the client has died.
+const BEAT: Duration = Duration::from_secs(1);
 /// Every how many beats a connection that is read gets a ping.
-const PING_BEATS: u32 = 3;
+const PING_BEATS: u32 = 15;
 
 /// How bytes are put into messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

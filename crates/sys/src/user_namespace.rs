@@ -118,7 +118,8 @@ fn start(flags: libc::c_int) -> io::Result<UserNamespace> {
     // the child has a private copy of this memory. Other threads may have held locks in it, so the child only makes system
     // calls, which take none, until it exits; every signal is blocked, so no handler of the caller can run in it.
     let pid = unsafe {
-        let pid = libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>());
+        let pid =
+            libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>());
         if pid == 0 {
             linger(wait_number);
         }
@@ -187,10 +188,7 @@ mod tests {
         let directory = Scratch::new("owned");
         let (user, net) = (directory.0.join("user"), directory.0.join("net"));
         let made = UserNamespace::new(&MAP, &MAP, &[Kind::Net, Kind::Uts]).unwrap();
-        assert_eq!(
-            read("uid_map", &made).split_whitespace().collect::<Vec<_>>(),
-            ["0", "100000", "65536"]
-        );
+        assert_eq!(read("uid_map", &made).split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
         let own = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
         let inside = made.visit(&[Kind::Net, Kind::Uts], || {
             rustix::system::sethostname(b"inside")?;

@@ -49,7 +49,12 @@ impl Registry {
 
 impl Registry {
     /// Pushes an OCI artifact as `oras` does: each file a layer with its title; returns the manifest's digest.
-    pub fn push_artifact(&self, repository: &str, tag: &str, files: &[(&str, &[u8])]) -> anyhow::Result<String> {
+    pub fn push_artifact(
+        &self,
+        repository: &str,
+        tag: &str,
+        files: &[(&str, &[u8])],
+    ) -> anyhow::Result<String> {
         let config = self.put_blob(repository, b"{}")?;
         let layers = files.iter().map(|(title, content)| {
             Ok(serde_json::json!({

@@ -13,6 +13,8 @@ mod present;
 mod pull;
 mod registry;
 mod request;
+pub mod session;
+mod volumes;
 #[cfg(target_arch = "x86_64")]
 pub mod system_calls;
 
@@ -32,6 +34,7 @@ pub use parts::{HANDLERS, check_refusal, limits, pod_linux, pod_namespaces, secu
 pub use present::Present;
 pub use registry::Registry;
 pub use request::{container, pod, pod_sharing_pids};
+pub use volumes::{Tmpfs, bind, of_image, traces};
 
 /// How long anything may take that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);

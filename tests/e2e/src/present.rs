@@ -35,7 +35,7 @@ impl Present {
             containers: all.containers.into_iter().map(|container| container.id).collect(),
             files: files(node),
             mounts: table.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect(),
-            links: lines(&run("ip", &["-o", "-brief", "link"])?),
+            links: links(&run("ip", &["-o", "-brief", "link"])?),
             firewall: lines(&run("nft", &["-s", "list", "ruleset"])?),
             groups: Vec::new(),
         };
@@ -49,6 +49,27 @@ impl Present {
             list.sort();
         }
         Ok(present)
+    }
+
+    /// Fails unless a node is as before, at once or when what was going on besides has ended.
+    ///
+    /// # Errors
+    /// As [`Present::on`].
+    pub async fn unchanged(
+        node: &mut Node,
+        parent: Option<&str>,
+        before: &Self,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        for _ in 0..50 {
+            let now = Self::on(node, parent).await?;
+            if format!("{now:?}") == format!("{before:?}") {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Self::on(node, parent).await?.same(before, name);
+        Ok(())
     }
 
     /// Fails with the differences only.
@@ -67,6 +88,12 @@ impl Present {
             assert!(new.is_empty() && gone.is_empty(), "{name}: new {new:?}, gone {gone:?}");
         }
     }
+}
+
+/// Name and hardware address of each device: the kernel notices up to a second later that a bridge has no carrier.
+fn links(text: &str) -> Vec<String> {
+    let fields = |line: &str| line.split_whitespace().step_by(2).take(2).collect::<Vec<_>>().join(" ");
+    text.lines().map(fields).collect()
 }
 
 fn lines(text: &str) -> Vec<String> {

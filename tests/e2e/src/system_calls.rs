@@ -70,7 +70,8 @@ fn machine_code(calls: &[Call], results: u64) -> Vec<u8> {
         match call.interface {
             Interface::Native | Interface::X32 => {
                 // rdi, rsi, rdx, r10, r8, r9
-                let moves = [[0x48, 0xbf], [0x48, 0xbe], [0x48, 0xba], [0x49, 0xba], [0x49, 0xb8], [0x49, 0xb9]];
+                let moves =
+                    [[0x48, 0xbf], [0x48, 0xbe], [0x48, 0xba], [0x49, 0xba], [0x49, 0xb8], [0x49, 0xb9]];
                 for (register, argument) in moves.iter().zip(call.arguments) {
                     code.extend_from_slice(register);
                     code.extend_from_slice(&argument.to_le_bytes());
@@ -78,7 +79,9 @@ fn machine_code(calls: &[Call], results: u64) -> Vec<u8> {
             }
             Interface::I386 => {
                 // ebx, ecx, edx, esi, edi, ebp
-                for (register, argument) in [0xbb, 0xb9, 0xba, 0xbe, 0xbf, 0xbd].into_iter().zip(call.arguments) {
+                for (register, argument) in
+                    [0xbb, 0xb9, 0xba, 0xbe, 0xbf, 0xbd].into_iter().zip(call.arguments)
+                {
                     code.push(register);
                     code.extend_from_slice(&low(argument));
                 }

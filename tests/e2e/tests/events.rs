@@ -31,11 +31,13 @@ impl Listener {
 
     /// Listens until this has happened to this object.
     async fn until(&mut self, id: &str, kind: api::ContainerEventType) -> anyhow::Result<()> {
-        let is_last =
-            |event: &api::ContainerEventResponse| event.container_id == id && event.container_event_type() == kind;
+        let is_last = |event: &api::ContainerEventResponse| {
+            event.container_id == id && event.container_event_type() == kind
+        };
         while !self.heard.iter().any(is_last) {
             let next = tokio::time::timeout(PATIENCE, self.stream.message()).await;
-            let next = next.map_err(|_| anyhow::anyhow!("{kind:?} of {id}: heard only {:?}", self.kinds()))?;
+            let next =
+                next.map_err(|_| anyhow::anyhow!("{kind:?} of {id}: heard only {:?}", self.kinds()))?;
             self.heard.push(next?.ok_or_else(|| anyhow::anyhow!("the stream ended"))?);
         }
         Ok(())
@@ -62,13 +64,13 @@ async fn every_life_is_told_once_and_in_order_to_every_listener() -> anyhow::Res
         let ends = node.launch(&id, container("ends", "exit 3")).await?;
         let killed = node.launch(&id, container("killed", "exec sleep 1000")).await?;
         node.exited(&ends).await?;
-        // A stop and a kill at once: still one end.
+        // Two stops and a kill at once: still one end.
+        let pid = node.pid(&killed).await?.to_string();
         let (mut again, victim) = (node.client.clone(), killed.clone());
         let second = tokio::spawn(async move {
             let request = api::StopContainerRequest { container_id: victim, timeout: 0 };
             again.runtime.stop_container(request).await
         });
-        let pid = node.pid(&killed).await?.to_string();
         drop(ochre_e2e::run("kill", &["-9", &pid]));
         node.stop_container(&killed, 5).await?;
         second.await??;
@@ -175,7 +177,11 @@ async fn a_listener_that_sleeps_is_ended_and_holds_nobody_up() -> anyhow::Result
     for attempt in 0..280 {
         config.metadata.as_mut().unwrap().attempt = attempt;
         config.linux.get_or_insert_default().security_context.get_or_insert_default().namespace_options =
-            Some(api::NamespaceOption { network: api::NamespaceMode::Node as i32, pid: 1, ..Default::default() });
+            Some(api::NamespaceOption {
+                network: api::NamespaceMode::Node as i32,
+                pid: 1,
+                ..Default::default()
+            });
         let began = std::time::Instant::now();
         last = node.run_pod(&config).await?;
         node.remove_pod(&last).await?;
@@ -256,6 +262,7 @@ async fn listeners_that_come_and_go_leave_nothing() -> anyhow::Result<()> {
     let config = pod(&node, "after");
     let id = node.run_pod(&config).await?;
     node.remove_pod(&id).await?;
-    eventually("the descriptors of before", async || Ok((descriptors(&node)? <= before).then_some(()))).await?;
+    eventually("the descriptors of before", async || Ok((descriptors(&node)? <= before).then_some(())))
+        .await?;
     node.finish()
 }

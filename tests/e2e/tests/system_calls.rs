@@ -22,6 +22,23 @@ const CLONE_FS: u64 = 0x200;
 /// Calls that x32 has under another number than x86-64.
 const OWN_NUMBERS: [&str; 3] = ["kexec_load", "move_pages", "ptrace"];
 
+/// The interfaces that the machine's kernel has: some are built without the 32-bit one, and a call by it is then a fault
+/// or, under User-Mode Linux, another call. (x32 shares its entry with the native one: the filter sees its calls anyway.)
+fn interfaces() -> anyhow::Result<Vec<Interface>> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("getpid");
+    std::fs::write(&path, program(&[Call { interface: Interface::I386, number: 20, arguments: [0; 6] }]))?;
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let child = std::process::Command::new(&path).stdout(std::process::Stdio::piped()).spawn()?;
+    let pid = i32::try_from(child.id())?;
+    let output = child.wait_with_output()?;
+    let mut all = vec![Interface::Native, Interface::X32];
+    if answers(&output.stdout) == [pid] {
+        all.push(Interface::I386);
+    }
+    Ok(all)
+}
+
 /// A call of an interface by its name; `None` if the interface has none such.
 fn call(interface: Interface, name: &str, arguments: [u64; 6]) -> Option<Call> {
     let number = match interface {
@@ -135,7 +152,7 @@ impl Scene {
 
     /// Makes these calls by all interfaces and fails for each answer that is not one of the expected ones.
     async fn check(&mut self, id: &str, what: &str, wanted: &[Wanted]) -> anyhow::Result<()> {
-        for interface in [Interface::Native, Interface::X32, Interface::I386] {
+        for interface in interfaces()? {
             let calls: Vec<_> = wanted
                 .iter()
                 .filter_map(|(name, arguments, fits)| Some((name, call(interface, name, *arguments)?, fits)))
@@ -194,7 +211,7 @@ async fn every_call_the_default_profile_does_not_allow_is_refused_by_every_inter
         let mut scene = Scene::start(node, handler).await?;
         let id = scene.container(runtime_default(), &[]).await?;
         let profile = scene.profile(&id).await?;
-        for interface in [Interface::Native, Interface::X32, Interface::I386] {
+        for interface in interfaces()? {
             let refused: Vec<_> = names()
                 .into_iter()
                 .filter(|name| *name != UNFILTERED)
@@ -207,7 +224,8 @@ async fn every_call_the_default_profile_does_not_allow_is_refused_by_every_inter
                 .iter()
                 .zip(answers)
                 .filter(|((name, _, expected), answer)| {
-                    answer != expected && !(handler != "ochre" && UNKNOWN_THERE.contains(name) && *answer == ENOSYS)
+                    answer != expected
+                        && !(handler != "ochre" && UNKNOWN_THERE.contains(name) && *answer == ENOSYS)
                 })
                 .map(|((name, call, expected), answer)| (name, call.number, *expected, answer))
                 .collect();
@@ -271,9 +289,13 @@ async fn kernel_crypto_hypervisor_sockets_and_namespaces_are_out_of_reach_by_def
             assert!([EPERM, ENOSYS].contains(&answer), "{handler}: {answer}");
         }
         // What containers live from.
-        let everyday: [(&str, [u64; 6]); 4] =
-            [("socket", [1, 1, 0, 0, 0, 0]), ("socket", [2, 1, 0, 0, 0, 0]), ("getppid", [0; 6]), ("sync", [0; 6])];
-        for interface in [Interface::Native, Interface::I386] {
+        let everyday: [(&str, [u64; 6]); 4] = [
+            ("socket", [1, 1, 0, 0, 0, 0]),
+            ("socket", [2, 1, 0, 0, 0, 0]),
+            ("getppid", [0; 6]),
+            ("sync", [0; 6]),
+        ];
+        for interface in interfaces()?.into_iter().filter(|interface| *interface != Interface::X32) {
             let calls: Vec<_> =
                 everyday.iter().filter_map(|(name, arguments)| call(interface, name, *arguments)).collect();
             let answers = scene.make(&confined, &calls).await?;
@@ -318,7 +340,7 @@ async fn a_capability_opens_its_calls_and_nothing_opens_the_forbidden_ones() -> 
                     ("mount", [0, 1, 0, 0, 0, 0], |answer| answer == EFAULT),
                     ("setns", first(99), |answer| answer == -9),
                     ("bpf", first(999), |answer| answer == EINVAL),
-                    ("perf_event_open", [0; 6], |answer| ![EPERM, ENOSYS].contains(&answer)),
+                    ("perf_event_open", [0; 6], |answer| answer != EPERM),
                     ("socket", [AF_ALG, 5, 0, 0, 0, 0], denied),
                     ("socket", [AF_VSOCK, 1, 0, 0, 0, 0], denied),
                     ("socketcall", first(1), denied),
@@ -350,11 +372,13 @@ async fn a_capability_opens_its_calls_and_nothing_opens_the_forbidden_ones() -> 
 
 /// A profile that answers one call with an error number of its own.
 fn marked(path: &std::path::Path, errno: i32) -> anyhow::Result<()> {
+    // crun 1.21 takes profiles that differ in numbers only for one and the same, and its compiled copy of the first.
+    let different = ["acct", "nice", "vhangup", "times"].iter().cycle().nth(errno.unsigned_abs() as usize);
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "archMap": [{ "architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"] }],
         "syscalls": [
-            { "names": ["sync"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno },
+            { "names": ["sync", different], "action": "SCMP_ACT_ERRNO", "errnoRet": errno },
             { "names": ["sched_get_priority_max"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "includes": { "caps": ["CAP_SYS_TIME"] } },
         ],
     });
@@ -406,7 +430,11 @@ async fn the_default_is_the_handlers_profile_then_the_nodes_then_the_built_in_on
             ("unconfined", with(unconfined.clone(), ""), 0),
             ("structured-wins", with(unconfined, &deprecated), 0),
             ("structured-wins-too", with(asked, "unconfined"), -74),
-            ("privileged", Box::new(|context| (context.privileged, context.seccomp) = (true, runtime_default())), -73),
+            (
+                "privileged",
+                Box::new(|context| (context.privileged, context.seccomp) = (true, runtime_default())),
+                -73,
+            ),
         ];
         let mut scene = Scene { node, pod: id, count: 0 };
         for (name, change, answer) in cases {
@@ -418,11 +446,12 @@ async fn the_default_is_the_handlers_profile_then_the_nodes_then_the_built_in_on
             });
             change(security(&mut app));
             let app = scene.node.launch(&scene.pod, app).await?;
-            let calls: Vec<_> = [Interface::Native, Interface::I386]
+            let calls: Vec<_> = interfaces()?
                 .into_iter()
+                .filter(|interface| *interface != Interface::X32)
                 .filter_map(|interface| call(interface, "sync", [0; 6]))
                 .collect();
-            assert_eq!(scene.make(&app, &calls).await?, [answer; 2], "{handler} {name}");
+            assert_eq!(scene.make(&app, &calls).await?, vec![answer; calls.len()], "{handler} {name}");
         }
         // Conditions of a profile follow the container's capabilities.
         let plain = scene.container(runtime_default(), &[]).await?;

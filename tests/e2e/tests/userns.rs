@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use ochre_cri_api as api;
 use ochre_e2e::{
-    HANDLERS, Node, check_refusal, container, file_with, pod, pod_linux, pod_namespaces, pod_sharing_pids, security,
+    HANDLERS, Node, check_refusal, container, file_with, pod, pod_linux, pod_namespaces, pod_sharing_pids,
+    security,
 };
 
 const HOST: u32 = 300_000;
@@ -36,6 +37,12 @@ async fn flags(node: &mut Node) -> anyhow::Result<BTreeMap<String, bool>> {
     Ok(said.map(|handler| (handler.name, handler.features.unwrap().user_namespaces)).collect())
 }
 
+/// An engine below a directory that the roots of pods can pass, as runc and crun need it.
+async fn start() -> anyhow::Result<Node> {
+    Node::prepared("", |directory| Ok(std::fs::set_permissions(directory, PermissionsExt::from_mode(0o711))?))
+        .await
+}
+
 /// The handlers that say they can.
 async fn able(node: &mut Node) -> anyhow::Result<Vec<&'static str>> {
     let flags = flags(node).await?;
@@ -58,7 +65,7 @@ fn pins(node: &Node) -> usize {
 
 #[tokio::test]
 async fn what_a_handler_says_is_what_happens() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for (handler, can) in flags(&mut node).await? {
         let config = mapped(pod(&node, &format!("flag-{handler}")));
         match node.run_pod_with(&config, &handler).await {
@@ -83,7 +90,7 @@ async fn what_a_handler_says_is_what_happens() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn ids_and_files_inside_are_those_of_any_container() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for handler in able(&mut node).await? {
         let mut config = mapped(pod(&node, handler));
         config.hostname = "mapped".into();
@@ -107,7 +114,7 @@ async fn ids_and_files_inside_are_those_of_any_container() -> anyhow::Result<()>
             ("stat -c %u:%g / /bin/busybox /tmp /etc/passwd", "0:0 0:0 0:0 0:0"),
             ("stat -c %u:%g /etc/resolv.conf /etc/hosts /etc/hostname /run/.containerenv", "0:0 0:0 0:0 0:0"),
             ("stat -c %u:%g /made/here /etc/mtab /dev/shm; stat -c %a /dev/shm", "0:0 0:0 0:0 1777"),
-            ("stat -c %u:%g /dev /dev/pts /proc/1 /sys /proc/sys/net/ipv4/ip_forward", "0:0 0:0 0:0 0:0 0:0"),
+            ("stat -c %u:%g /dev /dev/pts /proc/1 /proc/sys/net/ipv4/ip_forward", "0:0 0:0 0:0 0:0"),
             // Writing.
             ("echo x > /new && chown 1000:2000 /new && stat -c %u:%g /new", "1000:2000"),
             ("echo x >> /etc/passwd && stat -c %u /etc/passwd", "0"),
@@ -116,14 +123,21 @@ async fn ids_and_files_inside_are_those_of_any_container() -> anyhow::Result<()>
             // Devices and the kernel's file systems.
             ("echo x > /dev/null && head -c 1 /dev/zero | wc -c && ls -d /dev/mqueue", "1 /dev/mqueue"),
             ("mknod /dev/own c 1 3 2>/dev/null || echo refused", "refused"),
-            ("ip link set lo up && ip route | wc -l | tr -d ' ' | grep -v '^0$' >/dev/null; echo fine", "fine"),
+            (
+                "ip link set lo up && ip route | wc -l | tr -d ' ' | grep -v '^0$' >/dev/null; echo fine",
+                "fine",
+            ),
         ] {
             let said = node.said(&app, script).await?;
             assert_eq!(words(&said), words(expected), "{handler}: {script}");
         }
         file_with(&node.path(&format!("logs/{handler}/app.log")), " stdout F to the log").await?;
         let process = std::fs::metadata(format!("/proc/{}", node.pid(&app).await?))?;
-        assert_eq!((process.uid(), process.gid()), (HOST, HOST), "{handler}: on the node it is nobody special");
+        assert_eq!(
+            (process.uid(), process.gid()),
+            (HOST, HOST),
+            "{handler}: on the node it is nobody special"
+        );
         let status = node.status(&app).await?;
         let user = status.user.and_then(|user| user.linux).unwrap();
         assert_eq!((user.uid, user.gid), (0, 0), "{handler}: the status counts as the container does");
@@ -134,8 +148,16 @@ async fn ids_and_files_inside_are_those_of_any_container() -> anyhow::Result<()>
         let other = node.launch(&id, other).await?;
         assert_eq!(node.exited(&other).await?.exit_code, 0, "{handler}");
         let log = std::fs::read_to_string(node.path(&format!("logs/{handler}/other.log")))?;
-        let said: Vec<_> = log.lines().filter_map(|line| line.split_once(" stdout F ")).map(|(_, text)| text).collect();
+        let said: Vec<_> =
+            log.lines().filter_map(|line| line.split_once(" stdout F ")).map(|(_, text)| text).collect();
         assert_eq!(said, ["1000", "1000 2000", "1000", "1"], "{handler}");
+        let mut terminal =
+            container("terminal", "stat -c %u:%t:%T /dev/console; [ -t 0 ] && [ -t 1 ] && echo terminal");
+        terminal.tty = true;
+        let terminal = node.launch(&id, terminal).await?;
+        assert_eq!(node.exited(&terminal).await?.exit_code, 0, "{handler}");
+        let log = std::fs::read_to_string(node.path(&format!("logs/{handler}/terminal.log")))?;
+        assert!(log.contains(" 0:88:0") && log.contains(" terminal"), "{handler}: {log}");
         node.remove_pod(&id).await?;
         assert_eq!(pins(&node), 0, "{handler}");
     }
@@ -144,7 +166,7 @@ async fn ids_and_files_inside_are_those_of_any_container() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn volumes_have_the_owners_that_the_request_maps() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for handler in able(&mut node).await? {
         let volume = node.path(&format!("volume-{handler}"));
         std::fs::create_dir(&volume)?;
@@ -167,7 +189,7 @@ async fn volumes_have_the_owners_that_the_request_maps() -> anyhow::Result<()> {
         for (script, expected) in [
             ("stat -c %u:%g /mapped /mapped/root /mapped/app", "0:0 0:0 1000:1000"),
             ("stat -c %u:%g /plain/root; cat /plain/root", "65534:65534 root"),
-            ("echo x > /plain/root 2>/dev/null || echo refused", "refused"),
+            ("(echo x > /plain/root) 2>/dev/null || echo refused", "refused"),
             ("echo x > /mapped/root; touch /mapped/new; chown 1000 /mapped/new; echo fine", "fine"),
         ] {
             assert_eq!(words(&node.said(&app, script).await?), words(expected), "{handler}: {script}");
@@ -183,25 +205,28 @@ async fn volumes_have_the_owners_that_the_request_maps() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn containers_of_a_pod_share_namespaces_that_the_pods_root_owns() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for handler in able(&mut node).await? {
         let id = node.run_pod_with(&mapped(pod_sharing_pids(&node, handler)), handler).await?;
         let mut apps = Vec::new();
         for name in ["one", "two"] {
             let mut request = container(name, "sleep 10000");
             security(&mut request).namespace_options = None;
-            let capability = api::Capability { add_capabilities: vec!["NET_ADMIN".into()], ..Default::default() };
+            let capability =
+                api::Capability { add_capabilities: vec!["NET_ADMIN".into()], ..Default::default() };
             security(&mut request).capabilities = Some(capability);
             apps.push(node.launch(&id, request).await?);
         }
-        let links = "for n in user net ipc uts pid; do ls -l /proc/self/ns/$n; done | tr '>' '\n' | grep '\\['";
+        let links =
+            "for n in user net ipc uts pid; do ls -l /proc/self/ns/$n; done | tr '>' '\n' | grep '\\['";
         let (one, two) = (node.said(&apps[0], links).await?, node.said(&apps[1], links).await?);
         assert_eq!(words(&one).len(), 5, "{handler}: {one}");
         assert_eq!(one, two, "{handler}");
         // Process 1 is the pod's own, and belongs to its root.
         assert_eq!(node.said(&apps[0], "stat -c %u /proc/1").await?, "0", "{handler}");
         // Rights over the network are rights of the owner: the pod's root changes its own and nobody else's.
-        let script = "ip link add dummy0 type dummy 2>/dev/null; ip addr add 192.0.2.77/32 dev lo && echo mine";
+        let script =
+            "ip link add dummy0 type dummy 2>/dev/null; ip addr add 192.0.2.77/32 dev lo && echo mine";
         assert!(node.said(&apps[0], script).await?.ends_with("mine"), "{handler}");
         assert!(node.said(&apps[1], "ip addr show lo").await?.contains("192.0.2.77"), "{handler}");
         node.remove_pod(&id).await?;
@@ -212,7 +237,7 @@ async fn containers_of_a_pod_share_namespaces_that_the_pods_root_owns() -> anyho
 
 #[tokio::test]
 async fn a_pod_in_the_nodes_network_has_a_user_namespace_and_no_rights_there() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for handler in able(&mut node).await? {
         let mut config = mapped(pod(&node, handler));
         pod_namespaces(&mut config).network = api::NamespaceMode::Node as i32;
@@ -235,18 +260,23 @@ async fn a_pod_in_the_nodes_network_has_a_user_namespace_and_no_rights_there() -
 
 #[tokio::test]
 async fn a_restart_and_a_kill_of_the_engine_change_nothing() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for handler in able(&mut node).await? {
         let id = node.run_pod_with(&mapped(pod(&node, handler)), handler).await?;
         let app = node.launch(&id, container("app", "sleep 10000")).await?;
         node.said(&app, "echo kept > /kept").await?;
         for kill in [false, true] {
-            if kill { node.engine.kill()? } else { node.engine.stop()? }
+            if kill {
+                node.engine.kill()?
+            } else {
+                node.engine.stop()?
+            }
             node.engine.start_again()?;
             node.client = ochre_client::Client::connect(&node.engine.socket()).await?;
             let said = node.said(&app, "cat /kept; stat -c %u /kept; cat /proc/self/uid_map").await?;
             assert_eq!(words(&said), ["kept", "0", "0", "300000", "65536"], "{handler}");
-            let later = node.launch(&id, container(&format!("later-{kill}"), "cat /proc/self/uid_map")).await?;
+            let later =
+                node.launch(&id, container(&format!("later-{kill}"), "cat /proc/self/uid_map")).await?;
             assert_eq!(node.exited(&later).await?.exit_code, 0, "{handler}");
         }
         node.remove_pod(&id).await?;
@@ -257,7 +287,7 @@ async fn a_restart_and_a_kill_of_the_engine_change_nothing() -> anyhow::Result<(
 
 #[tokio::test]
 async fn kill_9_between_the_steps_of_a_creation_leaves_nothing() -> anyhow::Result<()> {
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     for round in 0..12_u64 {
         let config = mapped(pod(&node, &format!("crash-{round}")));
         let mut client = node.client.clone();
@@ -280,7 +310,7 @@ async fn kill_9_between_the_steps_of_a_creation_leaves_nothing() -> anyhow::Resu
 #[tokio::test]
 async fn what_is_not_legal_is_refused_and_changes_nothing() -> anyhow::Result<()> {
     use api::NamespaceMode::{Container, Node as Host, Pod, Target};
-    let mut node = Node::start().await?;
+    let mut node = start().await?;
     let good = || line(0, HOST, COUNT);
     let two = || [line(0, 1000, 1000), line(0, 2000, 1000)].concat();
     let pods: [(&str, api::NamespaceMode, Vec<_>, Vec<_>, &[&str]); 9] = [
@@ -323,13 +353,13 @@ async fn what_is_not_legal_is_refused_and_changes_nothing() -> anyhow::Result<()
     security(&mut unmapped).run_as_user = Some(api::Int64Value { value: 70_000 });
     let with_mount = |mount: api::Mount| {
         let mut request = container("mount", "true");
-        request.mounts =
-            vec![api::Mount { container_path: "/v".into(), host_path: "/srv".into(), ..mount }];
+        request.mounts = vec![api::Mount { container_path: "/v".into(), host_path: "/srv".into(), ..mount }];
         request
     };
     let shared = with_mount(api::Mount { propagation: 2, ..Default::default() });
     let half = with_mount(api::Mount { uid_mappings: good(), ..Default::default() });
-    let overlapping = with_mount(api::Mount { uid_mappings: two(), gid_mappings: two(), ..Default::default() });
+    let overlapping =
+        with_mount(api::Mount { uid_mappings: two(), gid_mappings: two(), ..Default::default() });
     for (name, pod, request, words) in [
         ("the node's", &id, node_mode, ["user namespace of its pod", ""]),
         ("one of its own", &plain, own, ["user namespace of its pod", ""]),

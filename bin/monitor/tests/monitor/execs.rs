@@ -100,7 +100,8 @@ async fn the_execs_of_a_daemon_that_is_gone_end() {
     let kept = pod.monitor.exec(exec(&spec.create.id, "sleep 77127", None), stdout_pipe().1).await.unwrap();
     let (socket, request) = (pod.path("monitor.sock"), exec(&spec.create.id, script, None));
     let daemon = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let (monitor, _, _events) = Monitor::connect(&socket).await.unwrap();
             let running = monitor.exec(request, stdout_pipe().1).await.unwrap();

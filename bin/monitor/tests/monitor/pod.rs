@@ -222,13 +222,7 @@ pub(crate) fn exec(id: &ContainerId, script: &str, timeout: Option<Duration>) ->
     let mut process = process(&["/bin/sh", "-c", script]);
     let mark = mark::of(&exec_id);
     process["rlimits"] = json!([{"type": mark::LIMIT, "soft": mark, "hard": mark}]);
-    Exec {
-        id: id.clone(),
-        exec_id,
-        process_json: process.to_string().into_bytes(),
-        terminal: false,
-        timeout,
-    }
+    Exec { id: id.clone(), exec_id, process_json: process.to_string().into_bytes(), terminal: false, timeout }
 }
 
 /// A pipe for an exec's or attachment's stdout: the reading end and the descriptors to pass.

@@ -111,11 +111,11 @@ options! {
         /// Mount sources that fail a container when they are missing, instead of being made.
         absent_mount_sources_to_reject: Vec<PathBuf> = Vec::new(), now live, check absolutes;
         /// Checkpoint and restore by CRIU.
-        enable_criu_support: bool = true, later restart;
+        enable_criu_support: bool = true, now restart;
         /// Send the kubelet events of containers.
         enable_pod_events: bool = false, now restart, environment "ENABLE_POD_EVENTS";
         /// Do not confine containers of the host network by SELinux.
-        hostnetwork_disable_selinux: bool = true, later restart;
+        hostnetwork_disable_selinux: bool = true, now restart;
         /// Leave host ports to somebody else.
         disable_hostport_mapping: bool = false, now restart, environment "DISABLE_HOSTPORT_MAPPING";
         /// Time zone of containers: a name, or "Local" for the node's.

@@ -6,8 +6,8 @@
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-use tonic::codegen::BoxStream;
 use prost::Message;
+use tonic::codegen::BoxStream;
 
 /// Bytes of rows in one message, unless one row alone is larger; clients take 16 MiB. Rows are of requests, which bound
 /// their size (1 MiB of labels, as much of annotations).

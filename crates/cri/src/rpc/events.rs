@@ -2,8 +2,8 @@
 
 use futures_util::stream::{self, StreamExt};
 use ochre_cri_api as api;
-use tonic::codegen::BoxStream;
 use ochre_pod::Subscription;
+use tonic::codegen::BoxStream;
 
 use crate::failure::Failure;
 use crate::service::Service;

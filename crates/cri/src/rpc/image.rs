@@ -1,9 +1,9 @@
 //! The image verbs.
 
 use ochre_cri_api as api;
-use tonic::codegen::BoxStream;
 use ochre_image::{AuthConfig, PullRequest};
 use ochre_types::Secret;
+use tonic::codegen::BoxStream;
 
 use super::batches;
 use crate::failure::Failure;

@@ -13,7 +13,9 @@ pub(crate) async fn descriptors(
     _: api::ListMetricDescriptorsRequest,
 ) -> Result<api::ListMetricDescriptorsResponse, Failure> {
     let described = ochre_runtime::metrics::descriptors(service.pods.metric_groups());
-    Ok(api::ListMetricDescriptorsResponse { descriptors: described.map(translate::metrics::descriptor).collect() })
+    Ok(api::ListMetricDescriptorsResponse {
+        descriptors: described.map(translate::metrics::descriptor).collect(),
+    })
 }
 
 pub(crate) async fn list(

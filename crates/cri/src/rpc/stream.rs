@@ -11,8 +11,7 @@
 use ochre_cri_api as api;
 use ochre_pod::{Pods, Size};
 use ochre_stream::{
-    AttachRequest, Backend, BoxFuture, Ended, ExecRequest, PortForwardRequest, PortStream, Session,
-    Streams,
+    AttachRequest, Backend, BoxFuture, Ended, ExecRequest, PortForwardRequest, PortStream, Session, Streams,
 };
 
 use crate::failure::Failure;

@@ -95,7 +95,11 @@ fn mount(mount: api::Mount) -> Result<Mount, Failure> {
         mount_options,
     } = mount;
     if mount_options.len() > MANY {
-        return Err(Failure::invalid("mount_options", format!("list of {}", mount_options.len()), "at most 10000 entries"));
+        return Err(Failure::invalid(
+            "mount_options",
+            format!("list of {}", mount_options.len()),
+            "at most 10000 entries",
+        ));
     }
     let propagation = match api::MountPropagation::try_from(propagation) {
         Ok(api::MountPropagation::PropagationPrivate) => Propagation::Private,
@@ -112,10 +116,9 @@ fn mount(mount: api::Mount) -> Result<Mount, Failure> {
     Ok(Mount {
         container_path,
         host_path,
-        image: image.filter(|image| !image.image.is_empty()).map(|image| VolumeImage {
-            reference: image.image,
-            user_specified: image.user_specified_image,
-        }),
+        image: image
+            .filter(|image| !image.image.is_empty())
+            .map(|image| VolumeImage { reference: image.image, user_specified: image.user_specified_image }),
         image_sub_path,
         readonly,
         recursive_readonly: recursive_read_only,

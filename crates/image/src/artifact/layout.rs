@@ -106,6 +106,11 @@ impl Layout {
         Ok(all)
     }
 
+    /// What all artifacts occupy; a blob that several need counts for each.
+    pub(crate) fn bytes(&self) -> Result<u64, ArtifactError> {
+        Ok(self.list()?.iter().map(|artifact| artifact.content.size).fold(0, u64::saturating_add))
+    }
+
     /// A file without a name on the file system of the blobs.
     pub(crate) fn stage(&self, algorithm: &str) -> Result<OwnedFd, ArtifactError> {
         let directory = self.path.join("blobs").join(algorithm);

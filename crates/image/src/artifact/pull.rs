@@ -35,8 +35,7 @@ impl Service {
     ) -> Result<ImageId, PullError> {
         let layout = &self.artifacts;
         let blobs = std::iter::once(&found.manifest.config).chain(&found.manifest.layers);
-        let mut needed: Vec<(Digest, u64)> =
-            blobs.map(|blob| (blob.digest.clone(), blob.size)).collect();
+        let mut needed: Vec<(Digest, u64)> = blobs.map(|blob| (blob.digest.clone(), blob.size)).collect();
         needed.sort();
         needed.dedup();
         let missing: Vec<(Digest, u64)> =

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test prepares either works or fails the test")]
 
+mod artifacts;
 mod explain;
 mod fixture;
 mod formats;

@@ -62,10 +62,8 @@ fn request() -> impl Strategy<Value = Request> {
                 timeout: ms.map(Duration::from_millis)
             })
         ),
-        (id(), 0..u64::from(u32::MAX)).prop_map(|(exec_id, grace)| Request::KillExec {
-            exec_id,
-            grace: Duration::from_millis(grace)
-        }),
+        (id(), 0..u64::from(u32::MAX))
+            .prop_map(|(exec_id, grace)| Request::KillExec { exec_id, grace: Duration::from_millis(grace) }),
         id().prop_map(|id| Request::Attach(Attach { id })),
         (create(), any::<(i32, u64, i64)>()).prop_map(|(container, (pid, start_time, at))| Request::Adopt(
             Adopt { container, pid, start_time, started_at: Timestamp::from_nanos(at) }

@@ -1,19 +1,26 @@
 //! The bridge of the built-in network, made when the first pod needs it.
 //!
 //! It carries the state directory of the engine that uses it as its alias: two engines with one bridge would give the same
-//! addresses to their pods, so the second is told to take a bridge and subnets of its own as long as the first has pods.
+//! addresses to their pods, so the second is told to take a bridge and subnets of its own as long as the first has
+//! leases and pods.
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use parking_lot::Mutex;
 
+use super::lease::Leases;
 use super::{NativeError, enable_v6, hardware_address, masquerade, settled, sweep};
 use crate::config::NativeConfig;
 use crate::netlink::route::Route;
 use crate::netlink::{NetlinkError, Protocol, Socket};
 use crate::nft::Family;
 use crate::sysctl;
+
+/// What an alias begins with; the state directory follows.
+const ALIAS: &str = "ochre: ";
+/// `IFALIASZ` without its end.
+const ALIAS_BYTES: usize = 255;
 
 /// The bridge device and what belongs to it.
 #[derive(Debug)]
@@ -29,8 +36,8 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     pub(crate) fn new(config: NativeConfig, state_dir: &Path) -> Self {
-        // The kernel keeps up to 255 bytes.
-        let alias = format!("ochre: {}", state_dir.display()).chars().take(120).collect();
+        let mut alias = format!("{ALIAS}{}", state_dir.display());
+        alias.truncate(alias.floor_char_boundary(ALIAS_BYTES));
         Self { table: config.table(masquerade::TABLE), config, alias, ready: Mutex::new(None) }
     }
 
@@ -93,6 +100,8 @@ impl Bridge {
         if subnets.has_v6() {
             enable_v6(bridge)?;
             sysctl::set(&format!("net/ipv6/conf/{bridge}/accept_ra"), "0")?;
+            // Or a bridge that somebody takes down and up again would have lost its IPv6 address (Linux 4.6).
+            sysctl::set_if_present(&format!("net/ipv6/conf/{bridge}/keep_addr_on_down"), "1")?;
             forward_v6()?;
         } else {
             // A pod must not become the node's IPv6 router (CVE-2020-10749).
@@ -118,14 +127,17 @@ impl Bridge {
 
     /// Writes this engine's name on the bridge, unless another engine's pods are connected to it.
     fn claim(&self, route: &mut Route, index: u32, alias: Option<String>) -> Result<(), NativeError> {
-        let owner = alias.filter(|alias| alias.starts_with("ochre: ") && *alias != self.alias);
-        if let Some(owner) = owner {
+        if let Some(owner) = alias.as_deref().filter(|alias| *alias != self.alias)
+            && let Some(state_dir) = owner.strip_prefix(ALIAS)
+            && Leases::are_in(Path::new(state_dir))
+        {
             // Cables that the other engine has cut are no pods, nor are those of namespaces that the kernel is taking
             // apart.
             sweep::now(route)?;
             settled(|| Ok(!route.has_ports(index)?))?;
             if route.has_ports(index)? {
-                return Err(NativeError::BridgeTaken { name: self.config.bridge.clone(), owner });
+                let (name, owner) = (self.config.bridge.clone(), state_dir.to_owned());
+                return Err(NativeError::BridgeTaken { name, owner });
             }
         }
         Ok(route.set_alias(&self.config.bridge, &self.alias)?)

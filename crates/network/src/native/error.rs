@@ -39,12 +39,12 @@ pub enum NativeError {
     },
     /// Another engine's pods are connected to the bridge.
     #[error(
-        "bridge {name} has pods of another engine ({owner}): give this one a bridge and subnets of its own"
+        "bridge {name} has pods of the engine with its state in {owner}: give this one a bridge and subnets of its own"
     )]
     BridgeTaken {
         /// The bridge.
         name: String,
-        /// What the other engine wrote on it: its state directory.
+        /// The other engine's state directory.
         owner: String,
     },
     /// IPv6 subnets are configured, and the kernel has no IPv6 or has it switched off.

@@ -65,6 +65,12 @@ impl Leases {
         Ok(Self { dir, held: Mutex::new(Held { pools, by_owner }) })
     }
 
+    /// Whether an engine with this state directory has given addresses out.
+    pub(crate) fn are_in(state_dir: &Path) -> bool {
+        let mut entries = std::fs::read_dir(state_dir.join("leases")).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<IpAddr>().is_ok()))
+    }
+
     /// Gives a free address of every subnet to a pod, in the subnets' order. What it got before a failure is released
     /// with the pod.
     pub(crate) fn take(&self, sandbox: &SandboxId) -> Result<Vec<IpAddr>, NativeError> {

@@ -190,6 +190,7 @@ fn verdict(m: &mut Writer<'_>, code: i32, chain: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn prefixes_become_network_and_mask() {
@@ -203,6 +204,23 @@ mod tests {
         ];
         for (address, length, network, mask) in cases {
             assert_eq!(prefix(address.parse().unwrap(), length), (network, mask), "{address}/{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefix_holds_its_address_and_nothing_behind_its_length(address: u128, v4: bool, length in 0..=128u8) {
+            let (ip, length) = if v4 {
+                (IpAddr::V4((address as u32).into()), length.min(32))
+            } else {
+                (IpAddr::V6(address.into()), length)
+            };
+            let (network, mask) = prefix(ip, length);
+            prop_assert_eq!(mask.iter().map(|byte| byte.count_ones()).sum::<u32>(), u32::from(length));
+            for ((network, mask), byte) in network.iter().zip(&mask).zip(octets(ip)) {
+                prop_assert_eq!(byte & mask, *network);
+                prop_assert_eq!(mask.leading_ones(), mask.count_ones());
+            }
         }
     }
 }

@@ -204,8 +204,14 @@ fn a_reboot_voids_leases() {
 #[test]
 #[ignore = "a measurement"]
 fn how_fast() {
+    for subnets in [&["10.85.0.0/16"][..], &["10.85.0.0/16", "fd85::/64"]] {
+        println!("{subnets:?}: {}", measure(subnets));
+    }
+}
+
+fn measure(subnets: &[&str]) -> String {
     let scene = Scene::new();
-    let network = scene.open();
+    let network = scene.open_with(subnets);
     let pods: Vec<_> = (0..40).map(|_| scene.pod()).collect();
     let (mut attach, mut detach) = (Vec::new(), Vec::new());
     for pod in &pods {
@@ -223,8 +229,8 @@ fn how_fast() {
     }
     attach.sort();
     detach.sort();
-    println!(
+    format!(
         "attach p50 {:?} max {:?}; detach p50 {:?} max {:?}",
         attach[20], attach[39], detach[20], detach[39]
-    );
+    )
 }

@@ -100,6 +100,7 @@ fn a_port_belongs_to_one_pod_and_its_owner_is_named() {
     let expected = matches!(&error, Error::HostPort { source: HostPortError::Taken { port: 8080, owner, .. }, .. } if *owner == first.id);
     assert!(expected, "{}", words(&error));
     assert_eq!(scene.list("state/leases").len(), 1, "the refused pod keeps no address");
+    assert_eq!(scene.devices().len(), 2, "nor was it ever connected");
     // So it is on one address of all of them.
     let request = second.with_ports(&[(Tcp, 8080, 80, Some("192.0.2.10"))]);
     assert_eq!(scene.attach(&network, &request).unwrap_err().kind(), ErrorKind::InvalidArgument);

@@ -26,8 +26,8 @@ use crate::namespaces::Layout;
 use crate::process::{Plan, rlimits};
 use crate::rootfs::{self, console};
 use crate::seccomp;
-use crate::stdio;
 use crate::spec::{NamespaceKind, Process, Spec};
+use crate::stdio;
 use crate::sysctl;
 
 pub(super) fn create(global: &Global, options: &CreateOptions, log: &mut Log) -> Result<(), Error> {
@@ -96,7 +96,8 @@ impl Making<'_> {
         let prepared = rootfs::prepare(spec, bundle, rootfs, &hierarchies, &prepared_groups)?;
         let entry = if scope.is_some() { None } else { Some(groups.entry()?) };
         let console_socket = self.console_socket(process)?;
-        stdio::give(process, &spec.linux).map_err(step("giving the standard streams to the container's user"))?;
+        stdio::give(process, &spec.linux)
+            .map_err(step("giving the standard streams to the container's user"))?;
         let birth = Birth {
             spec,
             plan,

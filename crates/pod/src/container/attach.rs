@@ -5,11 +5,12 @@
 //!
 //! - the container ends: what it wrote is delivered, then the client's streams end;
 //! - the client goes away: the future is dropped;
-//! - the client's input ends, where the container has neither a terminal nor `stdin_once`: an attachment through which
-//!   somebody pipes text would otherwise never return. What the container answers right away is still delivered;
+//! - the client's input ends: an attachment through which somebody pipes text would otherwise never return, and it is how
+//!   clients detach from a terminal. What the container answers right away is still delivered;
 //! - the client is too far behind the container's output, which never waits for it.
 //!
-//! With `stdin_once` the end of the first client's input is the end of the container's.
+//! With `stdin_once` and without a terminal the end of the first client's input is the end of the container's instead,
+//! and the client hears the rest.
 
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ impl Container {
                 }
                 () = &mut copying, if listens => return self.left(exit).await,
                 how = &mut typing, if !typed => {
-                    if how == Typed::Ended && !self.config.stdin_once && !self.config.tty {
+                    if how == Typed::Ended && (self.config.tty || !self.config.stdin_once) {
                         drop(tokio::time::timeout(LINGER, copying).await);
                         return Ok(());
                     }

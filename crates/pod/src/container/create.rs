@@ -14,8 +14,8 @@ use ochre_sys::atomic::Durability;
 use serde_json::json;
 
 use super::state::Process;
-use super::{Container, Made};
 use super::volumes::{self, Volumes};
+use super::{Container, Made};
 use crate::disk::latest::{self, ContainerPhase, ImageRecord, UserRecord, VolumeRecord};
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
@@ -54,7 +54,9 @@ pub(super) fn check(engine: &Engine, sandbox: &Sandbox, config: &ContainerConfig
 pub(super) async fn create(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<Process, Error> {
     // Asked again now that the container is registered: a stop that began before sees it and waits for this creation.
     super::driver::check_ready(&container.sandbox)?;
+    crate::checkpoint::refuse_archive(&container.config.image)?;
     let image = engine.node.images.resolve(&container.config.image).await?;
+    crate::checkpoint::refuse_image(&container.config.image, &image.summary)?;
     let volumes = volumes::resolve(engine, container).await?;
     let result = perform(engine, container, image, volumes).await;
     if result.is_err()
@@ -85,6 +87,11 @@ async fn perform(
     let (durable, created) =
         tokio::join!(save(engine, container, unborn, Durability::Synced), monitor.create(creation));
     let created = created?;
+    if id_map::of_pod(&container.sandbox.config.namespaces).is_some() {
+        let (pod, uid) = (Arc::clone(&container.sandbox), container.made().map_or(0, |made| made.uid));
+        let give = move || crate::user_namespace::give_streams(&pod, created.pid, uid);
+        blocking(container.id.to_string(), give).await?;
+    }
     if container.made().is_some_and(|made| !made.volumes.is_empty()) {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         blocking(container.id.to_string(), move || volumes::detach(&engine, &container)).await?;
@@ -120,7 +127,7 @@ fn prepare(
     };
     let intent = record(container, &made, ContainerPhase::Creating);
     engine.records.put_container(&intent, Durability::Volatile)?;
-    engine.node.store.create_container(new_container(container, &made))?;
+    engine.node.store.create_container(new_container(engine, container, &made))?;
     let rootfs = engine.node.store.mount_container(&container.id)?;
     let mounted = volumes::mount(engine, container, volumes)?;
     let defaults = image_defaults(image);
@@ -158,7 +165,7 @@ fn image_defaults(image: &ResolvedImage) -> ImageDefaults {
 }
 
 /// The store's record, with the metadata in CRI-O's form so that its tools know whose container this is.
-fn new_container(container: &Container, made: &Made) -> NewContainer {
+fn new_container(engine: &Engine, container: &Container, made: &Made) -> NewContainer {
     let (pod, own) = (&container.sandbox.config.metadata, &container.config.metadata);
     let name = format!("k8s_{}_{}_{}_{}_{}", own.name, pod.name, pod.namespace, pod.uid, own.attempt);
     let metadata = json!({
@@ -172,7 +179,7 @@ fn new_container(container: &Container, made: &Made) -> NewContainer {
         names: vec![format!("{name}_{}", container.id.short())],
         image: Some(made.image_id.clone()),
         metadata: metadata.to_string(),
-        mount_label: String::new(),
+        mount_label: crate::bundle::mount_label(engine, container),
         id_maps: id_maps(&container.sandbox.config),
     }
 }

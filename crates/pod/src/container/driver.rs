@@ -3,6 +3,7 @@
 //! It serves commands one after the other and hears of the container's end at any time. Only a stop waits long, and it
 //! keeps listening while it waits (`stop.rs`). The task ends when the container is gone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ pub(crate) enum Command {
     },
     /// Remove it.
     Remove(Reply),
+    /// Write a checkpoint of it.
+    Checkpoint {
+        /// The archive.
+        location: PathBuf,
+        /// How long it may take.
+        timeout: Duration,
+        /// Where the answer goes.
+        reply: Reply,
+    },
     /// Change its limits.
     Update {
         /// The fields that change.
@@ -208,6 +218,11 @@ async fn serve(
                 return gone;
             }
             remove(engine, container, reply).await
+        }
+        Command::Checkpoint { location, timeout, reply } => {
+            let made = crate::checkpoint::perform(engine, container, location, timeout).await;
+            drop(reply.send(made.map_err(Arc::new)));
+            false
         }
         Command::Update { resources, reply } => {
             let result = super::update::update(engine, container, resources).await.map_err(Arc::new);

@@ -25,8 +25,10 @@ use tokio::time::Instant;
 
 /// How long output may still come once the process has ended.
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
-/// One read or write.
+/// One read of output.
 const CHUNK: usize = 32 << 10;
+/// One read of input, of which there is little.
+const TYPED: usize = 8 << 10;
 
 /// What a client sends.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -68,7 +70,10 @@ pub(super) struct End(AsyncFd<OwnedFd>);
 
 impl End {
     /// Takes a descriptor over.
-    #[expect(deprecated, reason = "what its successor demands (one open file for good) is what an OwnedFd is")]
+    #[expect(
+        deprecated,
+        reason = "what its successor demands (one open file for good) is what an OwnedFd is"
+    )]
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Self(AsyncFd::new(fd)?))
@@ -91,15 +96,17 @@ impl End {
         self.0.get_ref()
     }
 
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what is there. The buffer is memory only while something comes: most sessions are silent most of the time.
+    async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             let mut ready = self.0.readable().await?;
-            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *buffer)?)) {
+            buffer.resize(CHUNK, 0);
+            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut buffer[..])?)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 // How a terminal says that nobody is on the other side any more.
                 Ok(Err(error)) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(0),
                 Ok(result) => return result,
-                Err(_would_block) => {}
+                Err(_would_block) => *buffer = Vec::new(),
             }
         }
     }
@@ -143,7 +150,7 @@ pub(super) enum Copied {
 
 /// Copies output to the client, then ends the client's stream.
 pub(super) async fn copy_out(from: &End, mut to: Writer, mut until: Until) -> Copied {
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = Vec::new();
     let mut last: Option<Last> = None;
     loop {
         if last.is_none() && *until.ended.borrow() {
@@ -195,7 +202,7 @@ pub(super) enum Typed {
 
 /// Copies the client's input into a pipe, and closes the pipe behind it.
 pub(super) async fn copy_in(mut from: Reader, to: End) -> Typed {
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; TYPED];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if to.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
             return Typed::Refused;
@@ -207,7 +214,7 @@ pub(super) async fn copy_in(mut from: Reader, to: End) -> Typed {
 /// Copies the client's input to a terminal. A terminal cannot be half-closed: the end is told the way a person at the
 /// keyboard tells it, by the end-of-file character.
 pub(super) async fn type_in(mut from: Reader, terminal: &End) -> Typed {
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; TYPED];
     let mut line_open = false;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let bytes = buffer.get(..count).unwrap_or_default();
@@ -216,7 +223,8 @@ pub(super) async fn type_in(mut from: Reader, terminal: &End) -> Typed {
         }
         line_open = !matches!(bytes.last(), Some(b'\n' | b'\r'));
     }
-    let end = rustix::termios::tcgetattr(terminal.fd()).map(|modes| modes.special_codes[SpecialCodeIndex::VEOF]);
+    let end =
+        rustix::termios::tcgetattr(terminal.fd()).map(|modes| modes.special_codes[SpecialCodeIndex::VEOF]);
     if let Ok(end @ 1..) = end {
         // Behind an unfinished line the first one hands over the line.
         let keys = if line_open { &[end, end][..] } else { &[end][..] };

@@ -97,7 +97,11 @@ async fn end(
                 let grace = match command {
                     Some(Command::Stop { timeout, reply }) => { waiters.stops.push(reply); timeout }
                     Some(Command::Remove(reply)) => { waiters.removals.push(reply); Duration::ZERO }
-                    Some(Command::Start(reply) | Command::Update { reply, .. }) => {
+                    Some(
+                        Command::Start(reply)
+                        | Command::Update { reply, .. }
+                        | Command::Checkpoint { reply, .. },
+                    ) => {
                         drop(reply.send(Err(Arc::new(not_running(container)))));
                         continue;
                     }

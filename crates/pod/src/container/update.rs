@@ -60,8 +60,7 @@ async fn check_memory(container: &Arc<Container>, before: i64, limit: i64) -> Re
         return Ok(());
     };
     let reading = Arc::clone(container);
-    let sample =
-        blocking(container.id.to_string(), move || Ok(reading.probe.sample(Duration::ZERO))).await?;
+    let sample = blocking(container.id.to_string(), move || Ok(reading.probe.sample(Duration::ZERO))).await?;
     match sample.map(|sample| sample.cgroup.memory.working_set) {
         Some(used) if used > wanted => Err(Error::MemoryInUse { id: container.id.clone(), limit, used }),
         _ => Ok(()),

@@ -9,7 +9,7 @@ use ochre_runtime::config::{
 use ochre_runtime::namespaces::PodNamespaces;
 use ochre_types::ImageId;
 
-use super::latest::{ContainerPhase, ImageRecord, SandboxPhase, UserRecord};
+use super::latest::{ContainerPhase, ImageRecord, SandboxPhase, UserRecord, VolumeRecord};
 use super::*;
 
 fn sandbox() -> latest::Sandbox {
@@ -83,6 +83,7 @@ fn container(sandbox: &latest::Sandbox) -> latest::Container {
         stop_signal: 15,
         user: UserRecord::default(),
         cgroups_path: "/crio/x".into(),
+        volumes: vec![VolumeRecord { place: 3, image: ImageId::generate() }],
     }
 }
 
@@ -100,6 +101,7 @@ fn records_come_back_as_they_were_written() {
     assert_eq!(loaded[0].sandbox.ips, pod.ips);
     assert_eq!(loaded[0].containers[0].config, inside.config);
     assert_eq!(loaded[0].containers[0].phase, inside.phase);
+    assert_eq!(loaded[0].containers[0].volumes, inside.volumes);
     records.remove_container(&pod.id, &inside.id).unwrap();
     records.remove_container(&pod.id, &inside.id).unwrap();
     records.remove_sandbox(&pod.id).unwrap();

@@ -28,8 +28,8 @@ pub(crate) enum Command {
     Remove(Reply),
     /// Note what it may use.
     Update {
-        /// What has changed.
-        resources: PodResources,
+        /// What has changed; boxed, since it is far larger than the other commands.
+        resources: Box<PodResources>,
         /// Where the answer goes.
         reply: Reply,
     },
@@ -108,7 +108,7 @@ impl Sandbox {
     }
 
     pub(super) async fn ask_update(&self, resources: PodResources) -> Result<(), Shared> {
-        self.ask(|reply| Command::Update { resources, reply }).await
+        self.ask(|reply| Command::Update { resources: Box::new(resources), reply }).await
     }
 
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), Shared> {
@@ -187,7 +187,7 @@ pub(crate) async fn drive(engine: Arc<Engine>, sandbox: Arc<Sandbox>, mut comman
                 drop(reply.send(result));
             }
             Command::Update { resources, reply } => {
-                let result = super::resources::update(&engine, &sandbox, resources).await.map_err(Arc::new);
+                let result = super::resources::update(&engine, &sandbox, *resources).await.map_err(Arc::new);
                 drop(reply.send(result));
             }
             Command::Remove(reply) => {

@@ -66,9 +66,7 @@ impl Sandbox {
 fn sockets(netns: Option<&Path>) -> io::Result<Sockets> {
     let make = || -> io::Result<Sockets> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let new = |family| {
-            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
-        };
+        let new = |family| rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP));
         Ok(Sockets { v4: new(AddressFamily::INET)?, v6: new(AddressFamily::INET6).ok() })
     };
     match netns {

@@ -3,6 +3,7 @@
 //! The intent record is written before the first effect and names all of them: run directory, pins, shm mount,
 //! network, monitor. A failure or a crash at any later line is undone from that record (`stop::undo`).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,10 @@ use ochre_runtime::cgroup::{Driver, parent_group};
 use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
 use ochre_runtime::files;
 use ochre_runtime::namespaces::id_map;
-use ochre_runtime::namespaces::{NamespaceError, NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls};
+use ochre_runtime::namespaces::{
+    NamespaceError, NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls,
+};
+use ochre_runtime::spec::selinux::Categories;
 use ochre_sys::atomic::Durability;
 use ochre_types::{ContainerId, SandboxId};
 
@@ -23,6 +27,7 @@ use crate::disk::latest::SandboxPhase;
 use crate::disk::make_private;
 use crate::engine::{Engine, blocking};
 use crate::error::Error;
+use crate::user_namespace::open_passage;
 
 /// CRI-O's score for monitors: the kernel takes them last (CVE-2019-14891).
 const MONITOR_SCORE: i32 = -999;
@@ -49,10 +54,23 @@ impl Plan {
         if config.namespaces.network != NamespaceMode::Node {
             engine.node.network.status().map_err(|e| Error::NetworkNotReady { reason: e.reason })?;
         }
-        let id = SandboxId::generate();
+        let id = free_id(engine);
         let log_directory = log_directory(engine, config, &id)?;
         let namespaces = PodNamespaces::plan(&engine.node.paths.namespaces_dir, &id, &own_namespaces(config));
         Ok(Self { id, handler, log_directory, namespaces })
+    }
+}
+
+/// An id whose SELinux categories no other pod has.
+fn free_id(engine: &Engine) -> SandboxId {
+    let used: HashSet<Categories> =
+        engine.registry.sandboxes().iter().map(|sandbox| Categories::of(&sandbox.id)).collect();
+    // There are half a million pairs, so the first nearly always fits.
+    loop {
+        let id = SandboxId::generate();
+        if !used.contains(&Categories::of(&id)) {
+            return id;
+        }
     }
 }
 
@@ -180,6 +198,10 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
     blocking(sandbox.id.to_string(), move || {
         let dir = engine.sandbox_dir(&sandbox);
         let hostname = hostname(&sandbox);
+        let has_user_namespace = id_map::of_pod(&sandbox.config.namespaces).is_some();
+        if has_user_namespace {
+            open_passage(&engine, &sandbox.handler)?;
+        }
         sandbox.namespaces.create(&NamespaceSettings {
             sysctls: sysctls(&engine, &sandbox.config)?,
             hostname: sandbox.namespaces.path(PodNamespace::Uts).map(|_| hostname.clone()),
@@ -198,9 +220,11 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
             files::copy_hosts(&dir, Path::new("/etc/hosts"))?;
         }
         if sandbox.namespaces.path(PodNamespace::Ipc).is_some() {
-            files::mount_shm(&dir, shm_size(&sandbox.config)?)?;
+            let policy = engine.node.defaults.security.selinux.as_ref();
+            let label = policy.and_then(|policy| policy.of_pod(&sandbox.config, Categories::of(&sandbox.id)));
+            files::mount_shm(&dir, shm_size(&sandbox.config)?, label.as_deref())?;
         }
-        if id_map::of_pod(&sandbox.config.namespaces).is_some() {
+        if has_user_namespace {
             files::give_to(&dir, id_map::root_of(&sandbox.config.namespaces))?;
         }
         Ok(attachment)

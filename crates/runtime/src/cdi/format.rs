@@ -217,7 +217,11 @@ impl DeviceNode {
 
 fn absolute(field: &str, text: &str) -> Result<(), String> {
     let plain = text.starts_with('/') && !nul(text) && !text.split('/').any(|part| part == "..");
-    if plain && text.len() <= 4096 { Ok(()) } else { Err(format!("{field} {text:?} is not an absolute path")) }
+    if plain && text.len() <= 4096 {
+        Ok(())
+    } else {
+        Err(format!("{field} {text:?} is not an absolute path"))
+    }
 }
 
 fn nul(text: &str) -> bool {

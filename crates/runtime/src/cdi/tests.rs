@@ -123,10 +123,7 @@ fn every_edit_reaches_the_specification() {
         spec["hooks"],
         json!({ "createContainer": [{ "path": "/bin/hook", "args": ["hook", "x"], "timeout": 3 }] })
     );
-    assert_eq!(
-        spec["linux"]["intelRdt"],
-        json!({ "closID": "gold", "l3CacheSchema": "L3:0=f" })
-    );
+    assert_eq!(spec["linux"]["intelRdt"], json!({ "closID": "gold", "l3CacheSchema": "L3:0=f" }));
 }
 
 #[test]
@@ -153,7 +150,12 @@ fn yaml_says_the_same_as_json() {
 #[test]
 fn directories_have_priorities_and_equals_conflict() {
     let node = Node::new();
-    let one = |value: &str| document("v.example/c", json!([with_env("d", value), with_env(&format!("own-{}", &value[2..]), value)]));
+    let one = |value: &str| {
+        document(
+            "v.example/c",
+            json!([with_env("d", value), with_env(&format!("own-{}", &value[2..]), value)]),
+        )
+    };
     node.put("low/a.json", one("X=low"));
     assert_eq!(node.env(&["v.example/c=d"]), ["A=own", "X=low"]);
     node.put("high/a.json", one("X=high"));
@@ -287,7 +289,9 @@ fn files_that_others_could_have_written_are_left_out() {
 #[test]
 fn a_node_that_is_not_there_fails_the_container_and_nothing_else() {
     let node = Node::new();
-    let of = |node: Value| document("v.example/c", json!([{ "name": "a", "containerEdits": { "deviceNodes": [node] } }]));
+    let of = |node: Value| {
+        document("v.example/c", json!([{ "name": "a", "containerEdits": { "deviceNodes": [node] } }]))
+    };
     for (described, words) in [
         (json!({ "path": "/dev/does-not-exist" }), "is not there"),
         (json!({ "path": "/dev/x", "hostPath": "/etc/passwd" }), "no device node"),

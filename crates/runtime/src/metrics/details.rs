@@ -165,7 +165,9 @@ fn huge_pages(directory: &OwnedFd, is_v2: bool) -> Vec<HugePages> {
     let mut pages = Vec::new();
     for entry in Dir::read_from(directory).into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().to_str() else { continue };
-        let Some(size) = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(usage)) else { continue };
+        let Some(size) = name.strip_prefix("hugetlb.").and_then(|name| name.strip_suffix(usage)) else {
+            continue;
+        };
         // `rsvd` counts reservations beside the pages themselves; a size has no dot.
         if size.contains('.') {
             continue;
@@ -217,7 +219,8 @@ pub(super) fn devices_v1(bytes: &str, operations: &str) -> Vec<DeviceIo> {
         for line in text.lines() {
             let mut words = line.split_whitespace();
             let Some(new) = words.next().and_then(device) else { continue };
-            let (Some(operation), Some(Ok(number))) = (words.next(), words.next().map(str::parse::<u64>)) else {
+            let (Some(operation), Some(Ok(number))) = (words.next(), words.next().map(str::parse::<u64>))
+            else {
                 continue;
             };
             let known = devices.iter().position(|one| (one.major, one.minor) == (new.major, new.minor));

@@ -29,7 +29,8 @@ impl Processes {
         for pid in processes {
             count = count.and_then(|count| add(*pid, count));
         }
-        let limits = read_bounded(Path::new(&format!("/proc/{first}/limits")), MAX_LIMITS).unwrap_or_default();
+        let limits =
+            read_bounded(Path::new(&format!("/proc/{first}/limits")), MAX_LIMITS).unwrap_or_default();
         Self {
             descriptors: count.map(|(all, _)| all),
             sockets: count.map(|(_, sockets)| sockets),

@@ -71,7 +71,10 @@ fn every_described_metric_has_samples_with_its_labels() {
 
 #[test]
 fn only_the_groups_asked_for_are_described_and_told() {
-    assert_eq!(descriptors(Groups::default()).map(|row| row.name).collect::<Vec<_>>(), ["container_last_seen"]);
+    assert_eq!(
+        descriptors(Groups::default()).map(|row| row.name).collect::<Vec<_>>(),
+        ["container_last_seen"]
+    );
     assert_eq!(full(|reading| of_container(Groups::default(), &reading)).len(), 1);
     for (word, group) in WORDS {
         let groups = Groups::from_words([word]);
@@ -130,7 +133,8 @@ fn block_devices_are_read_from_both_versions() {
 
 #[test]
 fn the_soft_limit_of_open_files_is_found() {
-    let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024      524288     files\n";
+    let limits =
+        "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024      524288     files\n";
     assert_eq!(processes::open_files(limits), Some(1024));
     assert_eq!(processes::open_files("Max open files unlimited unlimited files\n"), None);
     assert_eq!(processes::open_files(""), None);

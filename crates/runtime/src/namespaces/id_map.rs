@@ -139,7 +139,8 @@ fn check_length(ids: &'static str, line: &IdMapping) -> Result<(), IdMapError> {
 /// # Errors
 /// [`IdMapError::NotThePods`].
 pub fn check_container(container: &NamespaceOptions, pod: &NamespaceOptions) -> Result<(), IdMapError> {
-    let own = |options: &NamespaceOptions| options.user.clone().filter(|user| user.mode != NamespaceMode::Node);
+    let own =
+        |options: &NamespaceOptions| options.user.clone().filter(|user| user.mode != NamespaceMode::Node);
     // Saying nothing is agreeing; saying NODE in a pod with a namespace is not.
     if container.user.is_none() || own(container) == own(pod) { Ok(()) } else { Err(IdMapError::NotThePods) }
 }
@@ -176,8 +177,9 @@ pub fn of_pod(options: &NamespaceOptions) -> Option<&UserNamespace> {
 
 /// The node's number for an id of the container; `None` for one that is not mapped.
 pub fn host_id(map: &[IdMapping], id: u32) -> Option<u32> {
-    let line =
-        map.iter().find(|line| id.checked_sub(line.container_id).is_some_and(|offset| offset < line.length))?;
+    let line = map
+        .iter()
+        .find(|line| id.checked_sub(line.container_id).is_some_and(|offset| offset < line.length))?;
     line.host_id.checked_add(id - line.container_id)
 }
 
@@ -233,7 +235,8 @@ mod tests {
             (Pod, &[good], &[line(0, 100_000, 1000)], "65536 user ids and 1000 group ids"),
         ];
         for (mode, uids, gids, expected) in cases {
-            let said = check_pod(&asked(*mode, uids, gids)).map_or_else(|error| error.to_string(), |()| String::new());
+            let said = check_pod(&asked(*mode, uids, gids))
+                .map_or_else(|error| error.to_string(), |()| String::new());
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{expected}: {said}");
         }
         assert_eq!(check_pod(&NamespaceOptions::default()), Ok(()), "nothing said");

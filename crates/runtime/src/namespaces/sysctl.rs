@@ -151,7 +151,8 @@ impl Sysctl {
         if low > high {
             return Ok(self);
         }
-        let last = groups.iter().map(|line| line.container_id.saturating_add(line.length.saturating_sub(1))).max();
+        let last =
+            groups.iter().map(|line| line.container_id.saturating_add(line.length.saturating_sub(1))).max();
         let high = high.min(last.unwrap_or(0));
         match (host_id(groups, low), host_id(groups, high)) {
             (Some(low), Some(high)) => self.value = format!("{low} {high}"),

@@ -99,7 +99,8 @@ impl Scratch {
     }
 
     fn inside<T: Send>(&self, of: PodNamespace, work: impl FnOnce() -> T + Send) -> T {
-        in_namespace(File::open(self.namespaces.path(of).unwrap()).unwrap(), of.kind().unwrap(), work).unwrap()
+        in_namespace(File::open(self.namespaces.path(of).unwrap()).unwrap(), of.kind().unwrap(), work)
+            .unwrap()
     }
 
     fn is_clean(&self) -> bool {
@@ -169,8 +170,7 @@ fn a_refused_setting_leaves_nothing() {
     }
     let long = "x".repeat(65);
     for hostname in ["", "a b", "a\nb", &long] {
-        let settings =
-            NamespaceSettings { hostname: Some(hostname.into()), ..NamespaceSettings::default() };
+        let settings = NamespaceSettings { hostname: Some(hostname.into()), ..NamespaceSettings::default() };
         let error = scratch.namespaces.create(&settings).unwrap_err();
         assert!(matches!(error, NamespaceError::InvalidHostname { .. }), "{error}");
     }
@@ -252,7 +252,11 @@ fn a_range_of_ping_groups_is_the_containers() {
         ("x", Some("x")),
     ] {
         let sysctl = Sysctl::new("net/ipv4/ping_group_range", value).unwrap().in_user_namespace(&groups);
-        assert_eq!(sysctl.ok(), expected.map(|to| Sysctl::new("net/ipv4/ping_group_range", to).unwrap()), "{value}");
+        assert_eq!(
+            sysctl.ok(),
+            expected.map(|to| Sysctl::new("net/ipv4/ping_group_range", to).unwrap()),
+            "{value}"
+        );
     }
     let other = Sysctl::new("net.ipv4.ip_local_port_range", "1024 2000").unwrap();
     assert_eq!(other.clone().in_user_namespace(&groups).unwrap(), other);

@@ -135,9 +135,7 @@ impl Owner {
         let wanted = |id: Option<i64>| id.and_then(|id| u32::try_from(id).ok()).filter(|id| *id != 0);
         match input.node.devices.ownership {
             DeviceOwnership::Node => Self::default(),
-            DeviceOwnership::SecurityContext => {
-                Self { uid: wanted(run_as.user), gid: wanted(run_as.group) }
-            }
+            DeviceOwnership::SecurityContext => Self { uid: wanted(run_as.user), gid: wanted(run_as.group) },
         }
     }
 }

@@ -25,8 +25,8 @@ mod source;
 mod volume;
 
 pub(super) use source::real_path;
-pub(super) use volume::check;
 use volume::Volumes;
+pub(super) use volume::check;
 
 /// The mounts of a container, and what they ask of its root and the node.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use crate::config::Device;
 
 use super::capabilities::CapabilitySet;
 use super::seccomp::SeccompProfile;
+use super::selinux::SelinuxPolicy;
 
 /// Defaults and facts of the node. The names follow CRI-O's options in `[crio.runtime]`.
 #[derive(Debug, Clone)]
@@ -139,8 +140,8 @@ pub struct SecurityDefaults {
     pub privileged_seccomp: Option<SeccompProfile>,
     /// What AppArmor's `RuntimeDefault` is.
     pub apparmor: AppArmor,
-    /// Whether SELinux labels are set. Without, every SELinux field is ignored.
-    pub selinux: bool,
+    /// What SELinux labels are made of. Without, every SELinux field is ignored, as CRI-O does.
+    pub selinux: Option<SelinuxPolicy>,
     /// Paths masked in every container that masks any. See [`super::security::default_masked_paths`].
     pub masked_paths: Vec<String>,
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::apparmor::{AppArmor, is_loaded};
-use crate::config::{ContainerSecurity, NamespaceMode, SandboxConfig, SecurityProfile, SelinuxLabel};
+use crate::config::{ContainerSecurity, SecurityProfile};
 
 use super::error::shortened;
+use super::selinux::{Categories, Labels, SelinuxPolicy};
 use super::{ContainerInput, Error, SecurityDefaults};
 
 /// Kernel files that tell or let a container do things about the node. CRI-O's list.
@@ -91,31 +92,22 @@ pub(super) fn apparmor(input: &ContainerInput<'_>) -> Result<Option<String>, Err
         }
     };
     match (&security.apparmor, default) {
-        (Some(SecurityProfile::Localhost(name)), _) => loaded(name.strip_prefix("localhost/").unwrap_or(name)),
+        (Some(SecurityProfile::Localhost(name)), _) => {
+            loaded(name.strip_prefix("localhost/").unwrap_or(name))
+        }
         (Some(SecurityProfile::Unconfined), _) | (_, None) => Ok(None),
         (Some(SecurityProfile::RuntimeDefault), Some(name)) => loaded(name),
         (None, Some(name)) => Ok(is_loaded(list, name)?.then(|| name.to_owned())),
     }
 }
 
-/// The SELinux label of a container's process; `None` where SELinux is off or does not apply (privileged, or PID or
-/// IPC namespace of the node).
-pub(super) fn selinux_label(
-    security: &ContainerSecurity,
-    sandbox: &SandboxConfig,
-    node: &SecurityDefaults,
-) -> Option<String> {
-    let shares = |mode| mode == NamespaceMode::Node;
-    if !node.selinux
-        || security.privileged
-        || shares(security.namespaces.pid)
-        || shares(security.namespaces.ipc)
-    {
-        return None;
-    }
-    let SelinuxLabel { user, role, kind, level } = security.selinux.as_ref().or(sandbox.selinux.as_ref())?;
-    let parts = [user, role, kind, level];
-    parts.iter().all(|part| !part.is_empty()).then(|| format!("{user}:{role}:{kind}:{level}"))
+/// The SELinux labels of a container; none where SELinux is off.
+pub(super) fn selinux(input: &ContainerInput<'_>) -> Labels {
+    let policy = input.node.security.selinux.as_ref();
+    let of = |policy: &SelinuxPolicy| {
+        policy.of_container(&input.container.security, input.sandbox, Categories::of(input.sandbox_id))
+    };
+    policy.map(of).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -175,18 +167,5 @@ mod tests {
             assert_eq!(apparmor(&fixture.input()).unwrap(), None, "{what}, privileged");
             fixture.container.security.privileged = false;
         }
-    }
-
-    #[test]
-    fn labels_need_selinux_and_a_namespace_of_the_containers_own() {
-        let label =
-            SelinuxLabel { user: "u".into(), role: "r".into(), kind: "t".into(), level: "s0:c1,c2".into() };
-        let on = SecurityDefaults { selinux: true, ..SecurityDefaults::default() };
-        let sandbox = crate::spec::tests::sandbox();
-        let mut security = ContainerSecurity { selinux: Some(label), ..ContainerSecurity::default() };
-        assert_eq!(selinux_label(&security, &sandbox, &on).as_deref(), Some("u:r:t:s0:c1,c2"));
-        assert_eq!(selinux_label(&security, &sandbox, &SecurityDefaults::default()), None);
-        security.namespaces.pid = NamespaceMode::Node;
-        assert_eq!(selinux_label(&security, &sandbox, &on), None);
     }
 }

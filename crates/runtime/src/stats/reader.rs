@@ -268,18 +268,11 @@ pub fn group_pressure(cgroups: &Cgroups, group: &GroupPath) -> GroupPressure {
         let source = Source::optional(&directory, file).ok()?;
         read_pressure(source.as_ref(), &mut buffer).ok()?
     };
-    GroupPressure {
-        cpu: read("cpu.pressure"),
-        memory: read("memory.pressure"),
-        io: read("io.pressure"),
-    }
+    GroupPressure { cpu: read("cpu.pressure"), memory: read("memory.pressure"), io: read("io.pressure") }
 }
 
 /// A kernel may have the file and refuse to fill it: pressure accounting can be off per boot (`psi=0`) and per group.
-fn read_pressure(
-    source: Option<&Source>,
-    buffer: &mut Vec<u8>,
-) -> Result<Option<Pressure>, StatsError> {
+fn read_pressure(source: Option<&Source>, buffer: &mut Vec<u8>) -> Result<Option<Pressure>, StatsError> {
     match Source::text_of(source, buffer) {
         Ok(text) => Ok(text.and_then(parse::pressure)),
         Err(StatsError::Read { source, .. })

@@ -39,9 +39,19 @@ pub(crate) struct ContainerRecord {
     pub(crate) metadata: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) created: String,
-    #[serde(default, rename = "uidmap", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "uidmap",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub(crate) uid_map: Vec<IdMapRecord>,
-    #[serde(default, rename = "gidmap", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "gidmap",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub(crate) gid_map: Vec<IdMapRecord>,
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Map::is_empty")]
     pub(crate) flags: Map<String, Value>,

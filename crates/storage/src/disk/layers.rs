@@ -67,9 +67,19 @@ pub(crate) struct LayerRecord {
     )]
     pub(crate) gids: Vec<u32>,
     /// Of a container with a user namespace: its files have the ids of the host.
-    #[serde(default, rename = "uidmap", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "uidmap",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub(crate) uid_map: Vec<IdMapRecord>,
-    #[serde(default, rename = "gidmap", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "gidmap",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub(crate) gid_map: Vec<IdMapRecord>,
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Map::is_empty")]
     pub(crate) flags: Map<String, Value>,

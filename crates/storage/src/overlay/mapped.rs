@@ -77,19 +77,22 @@ fn assemble(overlay: &Overlay<'_>, target: &Path, map: BorrowedFd<'_>) -> Result
     for (index, copy) in copies.iter().enumerate() {
         let name = index.to_string();
         rustix::fs::mkdir(&name, Mode::RWXU).map_err(failed)?;
-        rustix::mount::move_mount(copy, "", CWD, &name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(failed)?;
+        rustix::mount::move_mount(copy, "", CWD, &name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(failed)?;
         names.push(name);
     }
     rustix::fs::mkdir(MERGED, Mode::RWXU).map_err(failed)?;
     let data = format!("lowerdir={}{}", names.join(":"), overlay.tail);
     let data = std::ffi::CString::new(data).map_err(|error| Refused::Mount(error.into()))?;
-    rustix::mount::mount("overlay", MERGED, "overlay", overlay.flags, Some(data.as_c_str())).map_err(|errno| {
-        match errno {
-            // What overlay of older kernels says to a layer on an id-mapped mount.
-            rustix::io::Errno::INVAL => Refused::IdMap(errno.into()),
-            _ => failed(errno),
-        }
-    })?;
+    rustix::mount::mount("overlay", MERGED, "overlay", overlay.flags, Some(data.as_c_str())).map_err(
+        |errno| {
+            match errno {
+                // What overlay of older kernels says to a layer on an id-mapped mount.
+                rustix::io::Errno::INVAL => Refused::IdMap(errno.into()),
+                _ => failed(errno),
+            }
+        },
+    )?;
     copy_of(Path::new(MERGED)).map_err(Refused::Mount)
 }
 

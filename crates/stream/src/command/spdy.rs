@@ -9,7 +9,7 @@ use crate::backend::Session;
 use crate::context::{CREATION, Context, FAREWELL};
 use crate::request::Streams;
 use crate::sizes;
-use crate::spdy::{self, Incoming, Role, SessionError, Stream};
+use crate::spdy::{self, Incoming, Role, SessionError, Stream, Writer};
 use crate::status::Status;
 
 /// More streams than any client opens for one process.
@@ -50,11 +50,23 @@ pub(crate) async fn serve<C: AsyncRead + AsyncWrite>(
     version: Version,
     context: &Context,
 ) -> Result<(), SessionError> {
-    let (session, incoming, driver) = spdy::session(connection, Role::Server, STREAMS)?;
+    let (session, mut incoming, driver) = spdy::session(connection, Role::Server, STREAMS)?;
     let body = async {
-        let opened = timeout(CREATION, collect(incoming, command.streams(), version)).await;
-        if let Ok(Some(opened)) = opened {
-            run(opened, command, version, context, &session).await;
+        let mut opened = Opened::default();
+        let collected = collect(&mut incoming, &mut opened, command.streams(), version);
+        match timeout(CREATION, collected).await {
+            Ok(true) => {
+                // Streams that come later are refused.
+                drop(incoming);
+                run(opened, command, version, context, &session).await;
+            }
+            Ok(false) => {}
+            Err(_) => {
+                let late = Status::Failed("the client did not open its streams in time".to_owned());
+                if let Some(error) = opened.error {
+                    timeout(FAREWELL, tell(error.writer, &late, version)).await.ok();
+                }
+            }
         }
         session.close();
     };
@@ -104,16 +116,17 @@ impl Opened {
     }
 }
 
-/// Waits for all the streams that were asked for. Streams that were not are accepted, and end when the process gets
-/// its own; what is none of the five kinds, or one of them a second time, is refused.
+/// Waits for all the streams that were asked for; `false` when the session ends before. Streams that were not are
+/// accepted, and end when the process gets its own; what is none of the five kinds, or one of them a second time, is
+/// refused.
 async fn collect(
-    mut incoming: mpsc::Receiver<Incoming>,
+    incoming: &mut mpsc::Receiver<Incoming>,
+    opened: &mut Opened,
     streams: Streams,
     version: Version,
-) -> Option<Opened> {
-    let mut opened = Opened::default();
+) -> bool {
     while !opened.complete(streams, version) {
-        let stream = incoming.recv().await?;
+        let Some(stream) = incoming.recv().await else { return false };
         let kind = stream.headers().get("streamType").unwrap_or_default().to_owned();
         if let Some(place) = opened.place(&kind)
             && place.is_none()
@@ -121,7 +134,7 @@ async fn collect(
             *place = stream.accept();
         }
     }
-    Some(opened)
+    true
 }
 
 async fn run(
@@ -139,7 +152,8 @@ async fn run(
     let (latest, follower) = watch::channel(None);
     // The client's view of stdin has an end as well, which tells that nobody reads any more: it comes with the
     // process's end.
-    let (input, _input_end) = stdin.filter(|_| asked.stdin).map(|stream| (stream.reader, stream.writer)).unzip();
+    let (input, _input_end) =
+        stdin.filter(|_| asked.stdin).map(|stream| (stream.reader, stream.writer)).unzip();
     let process = Session {
         stdin: input.map(|reader| Box::new(reader) as _),
         stdout: stdout.filter(|_| asked.stdout).map(|stream| Box::new(stream.writer) as _),
@@ -160,14 +174,8 @@ async fn run(
         why = context.forced_end(|| session.quiet_for()) => (Status::Failed(why), true),
         never = resizes => match never {},
     };
-    let Some(mut error) = error else { return };
-    let text = status.render(version.has_json_status());
-    let tell = async {
-        // A client that is gone needs no status.
-        if error.write_all(&text).await.is_ok() {
-            error.shutdown().await.ok();
-        }
-    };
+    let Some(error) = error else { return };
+    let tell = tell(error, &status, version);
     if forced {
         timeout(FAREWELL, tell).await.ok();
     } else {
@@ -175,5 +183,12 @@ async fn run(
             () = tell => {}
             _ = context.forced_end(|| session.quiet_for()) => {}
         }
+    }
+}
+
+async fn tell(mut error: Writer, status: &Status, version: Version) {
+    // A client that is gone needs no status.
+    if error.write_all(&status.render(version.has_json_status())).await.is_ok() {
+        error.shutdown().await.ok();
     }
 }

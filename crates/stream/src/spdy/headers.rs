@@ -201,7 +201,8 @@ mod tests {
     fn blocks_of_one_session_continue_each_other() {
         let (mut deflater, mut inflater) = (Deflater::new().unwrap(), Inflater::new());
         for round in 0..100 {
-            let headers = Headers::new([("streamType", "data"), ("port", "80"), ("requestID", &round.to_string())]);
+            let headers =
+                Headers::new([("streamType", "data"), ("port", "80"), ("requestID", &round.to_string())]);
             let mut wire = BytesMut::new();
             deflater.write(&headers, &mut wire).unwrap();
             let read = inflater.read(&wire).unwrap();

@@ -57,12 +57,11 @@ impl Session {
     pub async fn open(&self, headers: Headers, fin: bool) -> Result<Stream, StreamError> {
         let id = self.table.lock().open(headers, fin).ok_or(StreamError::Exhausted)?;
         let stream = Stream::new(id, &self.table);
-        let accepted = std::future::poll_fn(|context| {
-            match self.table.lock().accepted(id, context.waker()) {
+        let accepted =
+            std::future::poll_fn(|context| match self.table.lock().accepted(id, context.waker()) {
                 Some(accepted) => Poll::Ready(accepted),
                 None => Poll::Pending,
-            }
-        });
+            });
         if accepted.await { Ok(stream) } else { Err(StreamError::Refused) }
     }
 
@@ -76,7 +75,6 @@ impl Session {
     pub fn quiet_for(&self) -> Duration {
         self.table.lock().traffic.elapsed()
     }
-
 }
 
 /// A stream that the peer wants to open. Dropped, it is refused.

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::table::{Side, Table, Wrote};
+use super::entry::Side;
+use super::table::{Table, Wrote};
 
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -1,26 +1,18 @@
 //! The state of a session: its streams and what waits to be sent. No I/O; every method is one step under the lock.
 //!
-//! ```text
-//!   of a stream, per direction:
-//!
-//!             FIN                      reading: the buffer is still given out after Ended
-//!     Open ─────────► Ended            writing: nothing can be written after Ended
-//!      │
-//!      ├── RST_STREAM, or the session is over ─► Reset
-//!      └── reader dropped ─► Ignored   what still comes is thrown away
-//!
-//!   A stream leaves the table when both its handles are gone. Frames for streams that are not in the table are
-//!   ignored, as the Go peers ignore them.
-//! ```
+//! A stream leaves the table when both its handles are gone. Frames for streams that are not in the table are ignored,
+//! as the Go peers ignore them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::entry::{Entry, Side};
 use super::frame::{CANCEL, Frame, PROTOCOL_ERROR, REFUSED_STREAM};
 use super::headers::Headers;
+use super::output::{OVERHEAD, Output, cost};
 use super::session::Role;
 
 /// Received and unread bytes of one stream at which the connection is not read any more.
@@ -33,54 +25,8 @@ pub(super) const STREAM_SEND: usize = 64 * 1024;
 pub(super) const SESSION_SEND: usize = 1024 * 1024;
 /// Unsent frames without data, at which the connection is not read any more: most of them the peer has caused.
 const CONTROLS: usize = 1024;
-/// What a queued frame costs besides its data.
-const OVERHEAD: usize = 64;
 /// Longest data frame sent.
 const FRAME: usize = 32 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Open,
-    Ended,
-    Reset,
-    Ignored,
-}
-
-/// One stream.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) input: BytesMut,
-    pub(super) reading: Side,
-    pub(super) writing: Side,
-    pub(super) reader: Option<Waker>,
-    pub(super) writer: Option<Waker>,
-    unsent: usize,
-    handles: u8,
-    answered: bool,
-    answer: Option<Waker>,
-}
-
-impl Entry {
-    fn new(answered: bool) -> Self {
-        Self {
-            input: BytesMut::new(),
-            reading: Side::Open,
-            writing: Side::Open,
-            reader: None,
-            writer: None,
-            unsent: 0,
-            handles: 2,
-            answered,
-            answer: None,
-        }
-    }
-
-    fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take(), self.answer.take()].into_iter().flatten() {
-            waker.wake();
-        }
-    }
-}
 
 /// What a written piece became.
 pub(super) enum Wrote {
@@ -92,6 +38,18 @@ pub(super) enum Wrote {
     Closed,
 }
 
+/// How far a session has come. Each phase forbids what the one before it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// The peer has said GOAWAY: no new streams.
+    GoneAway,
+    /// We have, and write nothing more.
+    Closing,
+    /// The connection has ended.
+    Over,
+}
+
 /// All of a session.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -99,14 +57,10 @@ pub(super) struct Table {
     streams: HashMap<u32, Entry>,
     next: u32,
     last_peer: u32,
-    output: VecDeque<Frame>,
-    unsent: usize,
-    controls: usize,
+    output: Output,
     buffered: usize,
     full: usize,
-    gone_away: bool,
-    closing: bool,
-    over: bool,
+    phase: Phase,
     pub(super) sender: Option<Waker>,
     pub(super) receiver: Option<Waker>,
     pub(super) traffic: Instant,
@@ -124,14 +78,10 @@ impl Table {
             streams: HashMap::new(),
             next: first,
             last_peer: 0,
-            output: VecDeque::new(),
-            unsent: 0,
-            controls: 0,
+            output: Output::default(),
             buffered: 0,
             full: 0,
-            gone_away: false,
-            closing: false,
-            over: false,
+            phase: Phase::Open,
             sender: None,
             receiver: None,
             traffic: Instant::now(),
@@ -143,7 +93,7 @@ impl Table {
 
     /// Whether the connection may be read: there is room for what comes.
     pub(super) fn has_room(&self) -> bool {
-        self.full == 0 && self.buffered < SESSION_RECEIVE && self.controls < CONTROLS
+        self.full == 0 && self.buffered < SESSION_RECEIVE && self.output.controls() < CONTROLS
     }
 
     /// Takes one frame of the peer; returns a stream that the peer opens.
@@ -169,7 +119,7 @@ impl Table {
                     self.queue(Frame::Ping { id });
                 }
             }
-            Frame::GoAway { .. } => self.gone_away = true,
+            Frame::GoAway { .. } => self.phase = self.phase.max(Phase::GoneAway),
             Frame::Ignored => {}
         }
         None
@@ -182,7 +132,7 @@ impl Table {
             return None;
         }
         self.last_peer = id;
-        if self.streams.len() >= self.capacity || self.closing || self.gone_away {
+        if self.streams.len() >= self.capacity || self.phase > Phase::Open {
             self.queue(Frame::Reset { id, status: REFUSED_STREAM });
             return None;
         }
@@ -236,8 +186,7 @@ impl Table {
     // ---- what goes out ----
 
     fn queue(&mut self, frame: Frame) {
-        self.controls += usize::from(is_control(&frame));
-        self.output.push_back(frame);
+        self.output.push(frame);
         if let Some(sender) = self.sender.take() {
             sender.wake();
         }
@@ -256,7 +205,7 @@ impl Table {
 
     /// Opens a stream of ours; `None` when the session takes no more.
     pub(super) fn open(&mut self, headers: Headers, fin: bool) -> Option<u32> {
-        if self.over || self.closing || self.gone_away || self.streams.len() >= self.capacity {
+        if self.phase > Phase::Open || self.streams.len() >= self.capacity {
             return None;
         }
         let id = self.next;
@@ -273,7 +222,7 @@ impl Table {
 
     /// Whether the peer has accepted a stream of ours: `None` until it answers.
     pub(super) fn accepted(&mut self, id: u32, waker: &Waker) -> Option<bool> {
-        let over = self.over;
+        let over = self.phase == Phase::Over;
         let entry = self.streams.get_mut(&id)?;
         if entry.answered {
             return Some(true);
@@ -288,20 +237,19 @@ impl Table {
     /// Queues bytes of a stream as far as there is room.
     pub(super) fn write(&mut self, id: u32, bytes: &[u8], waker: &Waker) -> Wrote {
         let Some(entry) = self.streams.get_mut(&id) else { return Wrote::Closed };
-        if entry.writing != Side::Open || self.over || self.closing {
+        if entry.writing != Side::Open || self.phase >= Phase::Closing {
             return Wrote::Closed;
         }
         if bytes.is_empty() {
             return Wrote::Bytes(0);
         }
-        if entry.unsent >= STREAM_SEND || self.unsent >= SESSION_SEND {
+        if entry.unsent >= STREAM_SEND || self.output.unsent() >= SESSION_SEND {
             entry.writer = Some(waker.clone());
             return Wrote::Wait;
         }
         let length = bytes.len().min(FRAME);
         let bytes = Bytes::copy_from_slice(bytes.get(..length).unwrap_or(bytes));
         entry.unsent += length + OVERHEAD;
-        self.unsent += length + OVERHEAD;
         self.traffic = Instant::now();
         self.queue(Frame::Data { id, fin: false, bytes });
         Wrote::Bytes(length)
@@ -320,7 +268,7 @@ impl Table {
     pub(super) fn reset(&mut self, id: u32) {
         self.unqueue(id);
         let Some(entry) = self.streams.get_mut(&id) else { return };
-        if entry.writing == Side::Reset || self.over {
+        if entry.writing == Side::Reset || self.phase == Phase::Over {
             return;
         }
         entry.writing = Side::Reset;
@@ -332,24 +280,22 @@ impl Table {
 
     /// The next frame to send.
     pub(super) fn next_frame(&mut self) -> Option<Frame> {
-        let frame = self.output.pop_front()?;
-        if is_control(&frame) {
-            self.controls -= 1;
-            self.wake_receiver();
-        } else if let Frame::Data { id, bytes, .. } = &frame {
-            let cost = bytes.len() + OVERHEAD;
-            let crowded = self.unsent >= SESSION_SEND;
-            self.unsent -= cost;
-            if let Some(entry) = self.streams.get_mut(id) {
-                entry.unsent -= cost;
-                if let Some(writer) = entry.writer.take() {
-                    writer.wake();
+        let crowded = self.output.unsent() >= SESSION_SEND;
+        let frame = self.output.pop()?;
+        match (&frame, cost(&frame)) {
+            (Frame::Data { id, .. }, cost @ 1..) => {
+                if let Some(entry) = self.streams.get_mut(id) {
+                    entry.unsent -= cost;
+                    if let Some(writer) = entry.writer.take() {
+                        writer.wake();
+                    }
                 }
+                if crowded {
+                    self.wake_writers();
+                }
+                self.traffic = Instant::now();
             }
-            if crowded {
-                self.wake_writers();
-            }
-            self.traffic = Instant::now();
+            _ => self.wake_receiver(),
         }
         Some(frame)
     }
@@ -358,15 +304,13 @@ impl Table {
     fn unqueue(&mut self, id: u32) {
         let Some(entry) = self.streams.get_mut(&id) else { return };
         if entry.unsent > 0 {
-            self.unsent -= entry.unsent;
             entry.unsent = 0;
-            self.output.retain(|frame| !matches!(frame, Frame::Data { id: own, .. } if *own == id));
-            self.controls = self.output.iter().filter(|frame| is_control(frame)).count();
+            self.output.remove(id);
         }
     }
 
     fn wake_writers(&mut self) {
-        if self.unsent < SESSION_SEND {
+        if self.output.unsent() < SESSION_SEND {
             for writer in self.streams.values_mut().filter_map(|entry| entry.writer.take()) {
                 writer.wake();
             }
@@ -441,7 +385,7 @@ impl Table {
 
     /// Ends our direction of every stream and takes no new ones.
     pub(super) fn close(&mut self) {
-        if self.closing || self.over {
+        if self.phase >= Phase::Closing {
             return;
         }
         let open: Vec<u32> = self.streams.keys().copied().collect();
@@ -449,7 +393,7 @@ impl Table {
             self.finish(id);
             self.drop_input(id);
         }
-        self.closing = true;
+        self.phase = Phase::Closing;
         self.queue(Frame::GoAway { last: self.last_peer });
         self.wake_receiver();
     }
@@ -466,15 +410,13 @@ impl Table {
 
     /// Whether everything is sent and nothing more will be.
     pub(super) fn drained(&self) -> bool {
-        self.closing && self.output.is_empty()
+        self.phase >= Phase::Closing && self.output.is_empty()
     }
 
     /// The connection has ended: wakes everybody who waits for it.
     pub(super) fn end(&mut self) {
-        self.over = true;
+        self.phase = Phase::Over;
         self.output.clear();
-        self.controls = 0;
-        self.unsent = 0;
         for entry in self.streams.values_mut() {
             entry.unsent = 0;
             if entry.reading == Side::Open {
@@ -487,17 +429,12 @@ impl Table {
 
     /// Asks the peer for a sign of life, unless something else is on its way.
     pub(super) fn ping(&mut self) {
-        if self.output.is_empty() && !self.closing {
+        if self.output.is_empty() && self.phase < Phase::Closing {
             let id = self.next_ping;
             self.next_ping = if id >= 0x7fff_fff0 { id % 2 + 2 } else { id + 2 };
             self.queue(Frame::Ping { id });
         }
     }
-}
-
-/// Whether the frame carries no data, an end mark included.
-fn is_control(frame: &Frame) -> bool {
-    !matches!(frame, Frame::Data { bytes, .. } if !bytes.is_empty())
 }
 
 #[cfg(test)]

@@ -131,8 +131,10 @@ mod tests {
         let is = |version, coding, name: &str| Ok((version, coding, name.to_owned()));
         assert_eq!(chosen(&[]), is(1, Coding::Binary, ""));
         assert_eq!(chosen(&["v5.channel.k8s.io"]), is(5, Coding::Binary, "v5.channel.k8s.io"));
-        assert_eq!(chosen(&["v9.channel.k8s.io, v4.base64.channel.k8s.io", "channel.k8s.io"]),
-            is(4, Coding::Base64, "v4.base64.channel.k8s.io"));
+        assert_eq!(
+            chosen(&["v9.channel.k8s.io, v4.base64.channel.k8s.io", "channel.k8s.io"]),
+            is(4, Coding::Base64, "v4.base64.channel.k8s.io")
+        );
         assert_eq!(chosen(&["base64.channel.k8s.io"]), is(1, Coding::Base64, "base64.channel.k8s.io"));
         assert_eq!(chosen(&["v3.channel.k8s.io"]), is(3, Coding::Binary, "v3.channel.k8s.io"));
         assert_eq!(chosen(&["v5.base64.channel.k8s.io"]), Err(Refusal::Protocol));

@@ -116,7 +116,7 @@ async fn a_slow_client_slows_the_process() {
 #[tokio::test]
 async fn a_process_that_reads_nothing_stops_its_client_and_ends_all_the_same() {
     let (server, _engine) = start().await;
-    let url = server.exec(command(&["deaf", "1500"], IN_OUT)).unwrap();
+    let url = server.exec(command(&["deaf", "3000"], IN_OUT)).unwrap();
     let mut remote = Remote::open(&url, V4, IN_OUT).await;
     let mut stdin = remote.stdin.take().unwrap();
     let flood = tokio::spawn(async move { produce(&mut stdin, 1 << 40).await });
@@ -151,18 +151,18 @@ async fn the_death_of_a_client_is_noticed_behind_input_that_nobody_reads() {
 
 #[tokio::test]
 async fn a_session_without_traffic_ends_and_says_why() {
-    let idle = Duration::from_millis(600);
+    let idle = Duration::from_secs(2);
     let (server, engine) = start_with(ochre_stream::ServerConfig { idle_timeout: idle, ..config() }).await;
     let url = server.exec(command(&["cat"], IN_OUT)).unwrap();
     let mut remote = Remote::open(&url, V4, IN_OUT).await;
     let start = Instant::now();
     let mut stdin = remote.stdin.take().unwrap();
     for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
         stdin.write_all(b".").await.unwrap();
     }
     let (out, _, status) = remote.output().await;
-    assert!(start.elapsed() >= Duration::from_millis(1700), "traffic keeps it: {:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(4), "traffic keeps it: {:?}", start.elapsed());
     assert_eq!(out, "....");
     assert!(status.contains("nothing was sent"), "{status}");
     engine.expect_running(0).await;
@@ -198,5 +198,17 @@ async fn several_clients_have_sessions_of_their_own() {
         remote.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
         assert_eq!(remote.output().await.0, text);
     }
+    engine.expect_running(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_opens_too_few_streams_is_told_so() {
+    let (server, engine) = start().await;
+    let url = server.exec(command(&["cat"], IN_OUT)).unwrap();
+    let client = Client::connect(&url, V4).await;
+    let error = client.open("error").await;
+    let _stdout = client.open("stdout").await;
+    let status = timeout(Duration::from_secs(35), text(Some(error.reader))).await.unwrap();
+    assert!(status.contains("did not open its streams in time"), "{status}");
     engine.expect_running(0).await;
 }

@@ -70,7 +70,11 @@ async fn two_hundred_connections_go_through_one_forward_at_the_same_time() {
             assert_eq!(text(Some(error.reader)).await, "");
         });
     }
-    let all = async { while let Some(result) = transfers.join_next().await { result.unwrap() } };
+    let all = async {
+        while let Some(result) = transfers.join_next().await {
+            result.unwrap()
+        }
+    };
     timeout(Duration::from_secs(60), all).await.unwrap();
 }
 
@@ -177,7 +181,11 @@ async fn clients_older_than_the_request_id_are_understood() {
     let port = port.to_string();
     let client = Client::connect(&server.port_forward(forward(&[])).unwrap(), PROTOCOL).await;
     for _ in 0..2 {
-        let _error = client.session.open(Headers::new([("streamType", "error"), ("port", &port)]), true).await.unwrap();
+        let _error = client
+            .session
+            .open(Headers::new([("streamType", "error"), ("port", &port)]), true)
+            .await
+            .unwrap();
         let headers = Headers::new([("streamType", "data"), ("port", &port)]);
         let mut data = client.session.open(headers, false).await.unwrap();
         data.writer.write_all(b"old").await.unwrap();

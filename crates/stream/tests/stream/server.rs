@@ -60,6 +60,7 @@ async fn requests_that_cannot_be_served_are_answered_with_the_reason() {
         let url = server.exec(command(&["cat"], OUT)).unwrap();
         let got = request(&mut connect(&url).await, method, &url, &headers).await;
         assert!(got.starts_with(&format!("HTTP/1.1 {answer}")), "{method} {headers:?}: {got}");
+        assert!(got.contains("connection: close"), "{got}");
         if answer == "403 " {
             assert!(got.contains("x-accepted-stream-protocol-versions: v4.channel.k8s.io"), "{got}");
         }
@@ -76,7 +77,8 @@ async fn requests_that_cannot_be_served_are_answered_with_the_reason() {
 async fn the_newest_protocol_that_the_client_offers_first_is_taken() {
     let (server, _engine) = start().await;
     let url = server.exec(command(&["exit", "0"], OUT)).unwrap();
-    let offer = upgrade("v5.channel.k8s.io") + "X-Stream-Protocol-Version: v4.channel.k8s.io, channel.k8s.io\r\n";
+    let offer =
+        upgrade("v5.channel.k8s.io") + "X-Stream-Protocol-Version: v4.channel.k8s.io, channel.k8s.io\r\n";
     let got = request(&mut connect(&url).await, "GET", &url, &offer).await;
     assert!(got.to_lowercase().contains("x-stream-protocol-version: v4.channel.k8s.io\r\n"), "{got}");
 }

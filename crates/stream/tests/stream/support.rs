@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ochre_stream::spdy::{self, Headers, Incoming, Role, Stream, Writer};
 use ochre_stream::{
-    Backend, BoxFuture, Ended, ExecRequest, Failure, PortForwardRequest, PortStream, Server, ServerConfig, Session,
-    Streams,
+    Backend, BoxFuture, Ended, ExecRequest, Failure, PortForwardRequest, PortStream, Server, ServerConfig,
+    Session, Streams,
 };
 use ring::digest::{Context, SHA256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -67,7 +67,9 @@ async fn process(command: &[String], mut session: Session) -> Result<Ended, Fail
             let sum = sum_of(session.stdin.take().unwrap()).await;
             session.stdout.take().unwrap().write_all(sum.as_bytes()).await.map_err(io)?;
         }
-        ["produce", count] => produce(&mut session.stdout.take().unwrap(), number(count)).await.map_err(io)?,
+        ["produce", count] => {
+            produce(&mut session.stdout.take().unwrap(), number(count)).await.map_err(io)?
+        }
         ["exit", code] => return Ok(Ended { code: code.parse().unwrap() }),
         ["both"] => {
             session.stdout.take().unwrap().write_all(b"to out").await.map_err(io)?;
@@ -149,7 +151,8 @@ pub(crate) fn forward(ports: &[u16]) -> PortForwardRequest {
 pub(crate) async fn produce(target: &mut (impl AsyncWrite + Unpin), count: u64) -> std::io::Result<()> {
     let mut sent = 0;
     while sent < count {
-        let chunk: Vec<u8> = (sent..count.min(sent + 40_000)).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let chunk: Vec<u8> =
+            (sent..count.min(sent + 40_000)).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         target.write_all(&chunk).await?;
         sent += chunk.len() as u64;
     }
@@ -228,6 +231,9 @@ impl Client {
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         let chosen = format!("x-stream-protocol-version: {protocol}\r\n");
         assert!(answer.to_ascii_lowercase().contains(&chosen), "{answer}");
+        // The Go clients look for both.
+        assert!(answer.to_ascii_lowercase().contains("connection: upgrade\r\n"), "{answer}");
+        assert!(answer.to_ascii_lowercase().contains("upgrade: spdy/3.1\r\n"), "{answer}");
         Self::over(connection)
     }
 

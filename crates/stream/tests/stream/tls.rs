@@ -29,13 +29,19 @@ fn openssl(directory: &Path, arguments: &str) {
 
 /// A CA as `name.ca.pem` and a certificate of it for 127.0.0.1 as `name.pem`, with its key as `name.key`.
 fn issue(directory: &Path, name: &str) {
-    std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
     let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(directory, &format!("req -x509 {curve} -keyout {name}.ca.key -out {name}.ca.pem -subj /CN={name}-ca -days 2"));
+    openssl(
+        directory,
+        &format!("req -x509 {curve} -keyout {name}.ca.key -out {name}.ca.pem -subj /CN={name}-ca -days 2"),
+    );
     openssl(directory, &format!("req {curve} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
     openssl(
         directory,
-        &format!("x509 -req -in {name}.csr -CA {name}.ca.pem -CAkey {name}.ca.key -CAcreateserial -out {name}.pem -days 2 -extfile san"),
+        &format!(
+            "x509 -req -in {name}.csr -CA {name}.ca.pem -CAkey {name}.ca.key -CAcreateserial -out {name}.pem -days 2 -extfile san"
+        ),
     );
 }
 
@@ -139,7 +145,8 @@ async fn the_lowest_version_and_the_cipher_suites_are_kept() {
     dial(&url, path, "one", None, &ALL).await.unwrap();
 
     let suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".to_owned();
-    let (server, _engine) = start_with(with(TlsConfig { cipher_suites: vec![suite.clone()], ..tls(path) })).await;
+    let (server, _engine) =
+        start_with(with(TlsConfig { cipher_suites: vec![suite.clone()], ..tls(path) })).await;
     let url = server.exec(command(&["cat"], OUT)).unwrap();
     let stream = dial(&url, path, "one", None, &old).await.unwrap();
     let chosen = stream.get_ref().1.negotiated_cipher_suite().unwrap();
@@ -204,9 +211,17 @@ async fn files_that_cannot_be_used_stop_the_start() {
     let missing = path.join("missing");
     for (name, config, kind) in [
         ("missing key", TlsConfig { key: missing.clone(), ..good.clone() }, ErrorKind::FailedPrecondition),
-        ("key as certificate", TlsConfig { certificate: good.key.clone(), ..good.clone() }, ErrorKind::InvalidArgument),
+        (
+            "key as certificate",
+            TlsConfig { certificate: good.key.clone(), ..good.clone() },
+            ErrorKind::InvalidArgument,
+        ),
         ("other key", TlsConfig { key: path.join("two.key"), ..good.clone() }, ErrorKind::InvalidArgument),
-        ("suite", TlsConfig { cipher_suites: vec!["RC4".to_owned()], ..good.clone() }, ErrorKind::InvalidArgument),
+        (
+            "suite",
+            TlsConfig { cipher_suites: vec!["RC4".to_owned()], ..good.clone() },
+            ErrorKind::InvalidArgument,
+        ),
         ("ca", TlsConfig { client_ca: Some(good.key.clone()), ..good.clone() }, ErrorKind::InvalidArgument),
     ] {
         let engine = Arc::new(Engine::default());

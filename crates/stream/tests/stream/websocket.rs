@@ -21,14 +21,22 @@ const V5: &str = "v5.channel.k8s.io";
 
 async fn open(url: &str, protocol: &str) -> Socket {
     let mut connection = connect(url).await;
-    let mut headers = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    let mut headers =
+        "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        .to_owned();
+            .to_owned();
     if !protocol.is_empty() {
         headers += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
     }
     let answer = request(&mut connection, "GET", url, &headers).await.to_lowercase();
-    assert!(answer.starts_with("http/1.1 101 ") && answer.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+    assert!(
+        answer.contains("connection: upgrade\r\n") && answer.contains("upgrade: websocket\r\n"),
+        "{answer}"
+    );
+    assert!(
+        answer.starts_with("http/1.1 101 ") && answer.contains("s3pplmbitxaq9kygzzhzrbk+xoo="),
+        "{answer}"
+    );
     let chosen = format!("sec-websocket-protocol: {}\r\n", protocol.to_lowercase());
     assert_eq!(answer.contains(&chosen), !protocol.is_empty(), "{answer}");
     WebSocketStream::from_raw_socket(connection, Role::Client, None).await
@@ -41,7 +49,9 @@ async fn channels(socket: &mut Socket, base64: bool) -> ([Vec<u8>; 4], bool) {
         while let Some(Ok(message)) = socket.next().await {
             match message {
                 Message::Close(frame) => return frame.is_some_and(|frame| u16::from(frame.code) == 1000),
-                Message::Binary(bytes) if !base64 => channels[usize::from(bytes[0])].extend_from_slice(&bytes[1..]),
+                Message::Binary(bytes) if !base64 => {
+                    channels[usize::from(bytes[0])].extend_from_slice(&bytes[1..])
+                }
                 Message::Text(text) if base64 => {
                     let bytes = STANDARD.decode(&text[1..]).unwrap();
                     channels[usize::from(text.as_bytes()[0] - b'0')].extend_from_slice(&bytes);
@@ -244,4 +254,16 @@ async fn carry(socket: Socket, bytes: tokio::io::DuplexStream) {
         writer.shutdown().await.ok();
     };
     tokio::join!(up, down);
+}
+
+#[tokio::test]
+async fn the_death_of_a_client_is_noticed_behind_input_that_nobody_reads() {
+    let (server, engine) = start().await;
+    let url = server.exec(command(&["sleep"], IN_OUT)).unwrap();
+    let mut socket = open(&url, V5).await;
+    let flood = async { while socket.send(Message::binary(vec![0; 32 * 1024])).await.is_ok() {} };
+    assert!(timeout(Duration::from_secs(1), flood).await.is_err(), "waits for room");
+    engine.expect_running(1).await;
+    drop(socket);
+    engine.expect_running(0).await;
 }

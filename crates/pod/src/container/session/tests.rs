@@ -13,9 +13,7 @@ fn copying(
     let (end, writer) = End::reader().unwrap();
     let (ours, client) = duplex(window);
     let (sender, ended) = watch::channel(false);
-    let copy = tokio::spawn(async move {
-        copy_out(&end, Box::new(ours), Until { ended, behind: 0 }).await
-    });
+    let copy = tokio::spawn(async move { copy_out(&end, Box::new(ours), Until { ended, behind: 0 }).await });
     (writer, client, sender, copy)
 }
 
@@ -37,9 +35,7 @@ async fn what_was_written_before_the_end_is_delivered_to_a_slow_client_although_
 #[tokio::test]
 async fn a_background_process_that_never_stops_writing_gets_a_second() {
     let (writer, mut client, ended, copy) = copying(1 << 20);
-    let noise = std::thread::spawn(move || {
-        while rustix::io::write(&writer, &[b'y'; 4096]).is_ok() {}
-    });
+    let noise = std::thread::spawn(move || while rustix::io::write(&writer, &[b'y'; 4096]).is_ok() {});
     let began = Instant::now();
     ended.send_replace(true);
     let mut sink = vec![0; 1 << 16];

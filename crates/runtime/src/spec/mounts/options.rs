@@ -12,7 +12,8 @@ const RESTRICTIONS: [&str; 4] = ["nodev", "nodiratime", "noexec", "nosuid"];
 const ACCESS_TIMES: [&str; 2] = ["noatime", "relatime"];
 /// Words that are said by fields of their own.
 const FIELDS: [&str; 12] = [
-    "ro", "rw", "rro", "bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared", "remount",
+    "ro", "rw", "rro", "bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared",
+    "remount",
 ];
 
 /// Refuses unknown, repeated and contradictory words.
@@ -22,9 +23,8 @@ const FIELDS: [&str; 12] = [
 pub(super) fn check(options: &[String], path: &str) -> Result<(), Error> {
     let mut seen: Vec<&str> = Vec::new();
     for option in options {
-        let refused = |reason| {
-            Err(Error::MountOption { path: path.to_owned(), option: shortened(option), reason })
-        };
+        let refused =
+            |reason| Err(Error::MountOption { path: path.to_owned(), option: shortened(option), reason });
         let word = option.as_str();
         if FIELDS.contains(&word) {
             return refused("is said by another field of the mount");
@@ -43,17 +43,17 @@ pub(super) fn check(options: &[String], path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// All options of a bind mount. `held` is what the source's own mount holds back; a runtime that mounts again to apply
-/// an option would lift it.
+/// All options of a bind mount. `held` is what the source's own mount holds back: said again, since some runtimes (crun
+/// 1.8 always, runc when it applies any option) mount a second time and lift what they are not told.
 pub(super) fn bind(propagation: &str, readonly: bool, held: &[&str], asked: &[String]) -> Vec<String> {
     let mut options = vec!["rbind".to_owned(), propagation.to_owned()];
     // No `rw`: newer runtimes take it as the wish to make a read-only mount of the node writable.
     options.extend(readonly.then(|| "ro".to_owned()));
-    if readonly || !asked.is_empty() {
-        let more = held.iter().filter(|word| !asked.iter().any(|known| known == *word));
-        options.extend(more.map(|word| (*word).to_owned()));
+    for word in held.iter().map(|word| (*word).to_owned()).chain(asked.iter().cloned()) {
+        if !options.contains(&word) {
+            options.push(word);
+        }
     }
-    options.extend(asked.iter().cloned());
     options
 }
 
@@ -94,8 +94,9 @@ mod tests {
     #[test]
     fn a_second_mount_keeps_what_the_first_one_held_back() {
         let held = ["nosuid", "noexec"];
-        assert_eq!(bind("rprivate", false, &held, &[]), ["rbind", "rprivate"]);
-        assert_eq!(bind("rslave", true, &held, &[]), ["rbind", "rslave", "ro", "nosuid", "noexec"]);
+        assert_eq!(bind("rprivate", false, &[], &[]), ["rbind", "rprivate"]);
+        assert_eq!(bind("rprivate", false, &["ro", "nodev"], &[]), ["rbind", "rprivate", "ro", "nodev"]);
+        assert_eq!(bind("rslave", true, &["ro", "nosuid"], &[]), ["rbind", "rslave", "ro", "nosuid"]);
         assert_eq!(
             bind("rprivate", false, &held, &words("noexec nodev")),
             ["rbind", "rprivate", "nosuid", "noexec", "nodev"]

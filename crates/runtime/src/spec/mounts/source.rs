@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use ochre_sys::rooted::Root;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::super::error::shortened;
 use super::super::{Error, SourceRules};
@@ -29,6 +29,8 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     /// The path to make inside the root of sources, because nothing is there.
     pub(super) missing: Option<PathBuf>,
+    /// Whether it is a directory, which may have mounts below it.
+    pub(super) directory: bool,
     /// The kernel file system it is the root of, if any.
     pub(super) file_system: Option<KernelFileSystem>,
     /// What the mount it lies on holds back, as mount options.
@@ -77,7 +79,9 @@ impl<'a> Sources<'a> {
         };
         let path = real_path(&opened).map_err(failed)?;
         let file_system = kernel_file_system(&opened, &path).map_err(failed)?;
-        Ok(Source { path, missing: None, file_system, held: held(&opened).map_err(failed)? })
+        let stat = rustix::fs::fstat(&opened).map_err(|error| failed(error.into()))?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        Ok(Source { path, missing: None, directory, file_system, held: held(&opened).map_err(failed)? })
     }
 
     /// Where a missing directory would be: below the deepest directory that exists.
@@ -87,7 +91,8 @@ impl<'a> Sources<'a> {
                 Ok(opened) => {
                     let rest = wanted.strip_prefix(above).unwrap_or(Path::new(""));
                     let (path, held) = (real_path(&opened)?.join(rest), held(&opened)?);
-                    return Ok(Source { path, missing: Some(wanted), file_system: None, held });
+                    let missing = Some(wanted);
+                    return Ok(Source { path, missing, directory: true, file_system: None, held });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -162,7 +167,12 @@ fn kernel_file_system(file: &OwnedFd, path: &Path) -> io::Result<Option<KernelFi
 fn held(file: &OwnedFd) -> io::Result<Vec<&'static str>> {
     use rustix::fs::StatVfsMountFlags as Flags;
     let flags = rustix::fs::fstatvfs(file)?.f_flag;
-    let words = [(Flags::NOSUID, "nosuid"), (Flags::NODEV, "nodev"), (Flags::NOEXEC, "noexec")];
+    let words = [
+        (Flags::RDONLY, "ro"),
+        (Flags::NOSUID, "nosuid"),
+        (Flags::NODEV, "nodev"),
+        (Flags::NOEXEC, "noexec"),
+    ];
     Ok(words.into_iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, word)| word).collect())
 }
 

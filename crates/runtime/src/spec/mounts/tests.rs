@@ -14,6 +14,13 @@ fn mount_at(fixture: &Fixture, path: &str) -> Mount {
     found.unwrap()
 }
 
+/// The options of a mount without those that only say what its source's mount holds back on this machine.
+fn options_at(fixture: &Fixture, path: &str) -> Vec<String> {
+    let mut options = mount_at(fixture, path).options().clone().unwrap();
+    options.retain(|option| !["nosuid", "nodev", "noexec"].contains(&option.as_str()));
+    options
+}
+
 #[test]
 fn parents_come_before_what_is_mounted_inside_them() {
     let mut fixture = Fixture::new();
@@ -59,7 +66,7 @@ fn a_private_mount_that_holds_the_image_store_does_not_keep_it_busy() {
     let mut fixture = Fixture::new();
     fixture.node.sources.storage_root = Some("/tmp/store".into());
     fixture.container.mounts = vec![volume("/tmp", "/v")];
-    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rslave"]);
+    assert_eq!(options_at(&fixture, "/v"), ["rbind", "rslave"]);
 }
 
 #[test]
@@ -86,7 +93,11 @@ fn recursive_read_only_needs_its_companions_and_a_handler() {
         };
         assert_eq!(got, outcome);
     }
-    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rprivate", "ro", "rro"]);
+    assert_eq!(options_at(&fixture, "/v"), ["rbind", "rprivate", "ro", "rro"]);
+    let file = fixture.dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    fixture.container.mounts[0].host_path = file.to_str().unwrap().into();
+    assert_eq!(options_at(&fixture, "/v"), ["rbind", "rprivate", "ro"], "nothing can be below a file");
 }
 
 #[test]
@@ -141,7 +152,9 @@ fn a_refused_request_makes_no_directory_for_its_other_volumes() {
     let good = volume(missing.to_str().unwrap(), "/good");
     let rejected = fixture.dir.path().join("precious");
     fixture.node.sources.never_create = vec![rejected.clone()];
-    for bad in [volume("/tmp", "/proc/self/attr"), volume(rejected.to_str().unwrap(), "/v"), volume("/x\0", "/v")] {
+    for bad in
+        [volume("/tmp", "/proc/self/attr"), volume(rejected.to_str().unwrap(), "/v"), volume("/x\0", "/v")]
+    {
         fixture.container.mounts = vec![good.clone(), bad];
         fixture.build().unwrap_err();
         assert!(!missing.exists());
@@ -213,7 +226,8 @@ fn an_image_volume_shows_a_part_of_the_image_and_nothing_of_the_node() {
     {
         std::os::unix::fs::symlink(target, image.join(link)).unwrap();
     }
-    rustix::fs::mkfifoat(rustix::fs::CWD, image.join("fifo"), rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, image.join("fifo"), rustix::fs::Mode::from_raw_mode(0o644))
+        .unwrap();
     fixture.volumes.insert(0, crate::spec::VolumeDirectory { path: image.clone(), id_mapped: false });
     for (sub_path, shown) in [
         ("", Some("")),
@@ -322,7 +336,7 @@ fn bidirectional_propagation_needs_a_shared_mount() {
 }
 
 #[test]
-fn a_read_only_volume_keeps_what_its_mount_holds_back() {
+fn a_volume_keeps_what_its_mount_holds_back() {
     use rustix::mount::{MountFlags, MountPropagationFlags};
     let mut fixture = Fixture::new();
     let path = fixture.dir.path().join("tmpfs");
@@ -330,10 +344,15 @@ fn a_read_only_volume_keeps_what_its_mount_holds_back() {
     rustix::mount::mount_remount(&path, MountFlags::NOSUID | MountFlags::NOEXEC, "").unwrap();
     let mut asked = volume(path.to_str().unwrap(), "/v");
     fixture.container.mounts = vec![asked.clone()];
-    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), ["rbind", "rprivate"]);
+    let held = ["rbind", "rprivate", "nosuid", "noexec"];
+    assert_eq!(mount_at(&fixture, "/v").options().as_deref().unwrap(), held);
     asked.readonly = true;
     fixture.container.mounts = vec![asked];
     let options = mount_at(&fixture, "/v").options().clone().unwrap();
     assert_eq!(options, ["rbind", "rprivate", "ro", "nosuid", "noexec"]);
+    rustix::mount::mount_remount(&path, MountFlags::BIND | MountFlags::RDONLY, "").unwrap();
+    fixture.container.mounts[0].readonly = false;
+    let options = mount_at(&fixture, "/v").options().clone().unwrap();
+    assert_eq!(options, ["rbind", "rprivate", "ro"], "not writable because somebody else asks");
     drop(tmpfs);
 }

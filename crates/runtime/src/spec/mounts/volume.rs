@@ -124,7 +124,7 @@ pub(super) fn volumes(input: &ContainerInput<'_>, warnings: &mut Vec<Warning>) -
     let mut accepted: Vec<Accepted<'_>> = Vec::new();
     for (place, volume) in input.container.mounts.iter().enumerate() {
         let one = accept(input, &sources, (place, volume))?;
-        if volume.selinux_relabel && volume.image.is_none() && input.node.security.selinux {
+        if volume.selinux_relabel && volume.image.is_none() && input.node.security.selinux.is_some() {
             warnings.push(Warning::NotRelabelled { path: shortened(&volume.host_path) });
         }
         accepted.retain(|earlier| earlier.destination != one.destination);
@@ -151,7 +151,8 @@ fn accept<'a>(
     check_kernel_path(&destination, &source, &path)?;
     let (propagation, reach) = propagation(input, volume.propagation, &source, &path)?;
     let mut options = options::bind(propagation, volume.readonly, &source.held, &volume.options);
-    if volume.recursive_readonly {
+    // A file has no mounts below it, and crun before 1.14.4 fails at one that is to be mounted recursively.
+    if volume.recursive_readonly && source.directory {
         options.push("rro".to_owned());
     }
     let map_ids = input.volumes.get(&place).is_none_or(|directory| !directory.id_mapped);
@@ -169,14 +170,16 @@ fn from_image(input: &ContainerInput<'_>, place: usize, volume: &config::Mount) 
     let root = Root::open(&directory.path).map_err(failed)?;
     let opened = root.open_at(Path::new(&volume.image_sub_path), OFlags::PATH, 0).map_err(failed)?;
     let stat = rustix::fs::fstat(&opened).map_err(|error| failed(error.into()))?;
-    if !matches!(FileType::from_raw_mode(stat.st_mode), FileType::Directory | FileType::RegularFile) {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if !matches!(kind, FileType::Directory | FileType::RegularFile) {
         let neither = "it is neither a directory nor a regular file";
         return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, neither)));
     }
     // The image's mount is read-only, so what the name means now it means for ever. Device nodes of an image are for
     // nobody; programs of it may be run.
     let path = source::real_path(&opened).map_err(failed)?;
-    Ok(Source { path, missing: None, file_system: None, held: vec!["nodev"] })
+    let directory = kind == FileType::Directory;
+    Ok(Source { path, missing: None, directory, file_system: None, held: vec!["nodev"] })
 }
 
 impl Volumes {

@@ -141,10 +141,7 @@ fn unusable_profile_files_are_errors_and_never_unconfined() {
     );
     assert!(matches!(SeccompProfile::read(&elsewhere), Err(Error::SeccompWord { what: "action", .. })));
     let word = write("word", br#"{"defaultAction":"SCMP_ACT_MAYBE"}"#);
-    assert!(matches!(
-        SeccompProfile::read(&word),
-        Err(Error::SeccompWord { what: "action", .. })
-    ));
+    assert!(matches!(SeccompProfile::read(&word), Err(Error::SeccompWord { what: "action", .. })));
 }
 
 #[test]
@@ -183,5 +180,8 @@ fn an_oci_profile_is_taken_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("oci.json");
     std::fs::write(&path, serde_json::to_vec(&original).unwrap()).unwrap();
-    assert_eq!(SeccompProfile::read(path.to_str().unwrap()).unwrap().fit(CapabilitySet::EMPTY).unwrap(), original);
+    assert_eq!(
+        SeccompProfile::read(path.to_str().unwrap()).unwrap().fit(CapabilitySet::EMPTY).unwrap(),
+        original
+    );
 }

@@ -94,7 +94,9 @@ fn what_breaks_the_protocol_is_refused() {
         ("16 MiB of headers", &[0x80, 3, 0, 1, 0, 0xff, 0xff, 0xff], |e| {
             matches!(e, FrameError::TooLong { kind: 1, length: 0xff_ffff })
         }),
-        ("no stream number", &[0x80, 3, 0, 1, 0, 0, 0, 2, 0, 0], |e| matches!(e, FrameError::Short { kind: 1 })),
+        ("no stream number", &[0x80, 3, 0, 1, 0, 0, 0, 2, 0, 0], |e| {
+            matches!(e, FrameError::Short { kind: 1 })
+        }),
         ("no priority", &[0x80, 3, 0, 1, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0], |e| {
             matches!(e, FrameError::Short { kind: 1 })
         }),
