@@ -6,6 +6,7 @@ mod critest;
 mod demo;
 mod e2e;
 mod gen_api;
+mod gen_schema;
 mod registry;
 mod tally;
 mod test;

@@ -100,11 +100,36 @@ fn nano_cores(stats: &SandboxStats) -> Option<u64> {
     stats.containers.iter().filter_map(|(_, stats)| stats.nano_cores).reduce(u64::saturating_add)
 }
 
-/// One pod: the sum of its containers, its interfaces, and the containers themselves.
-pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUsage) -> api::PodSandboxStats {
+/// What the containers of a pod use together, and the pressure of the pod's own group.
+fn sums(stats: &SandboxStats) -> api::LinuxPodSandboxStats {
     let timestamp = stats.timestamp.nanos();
     let sum =
         |of: fn(&ContainerStats) -> u64| stats.containers.iter().map(|(_, stats)| of(stats)).sum::<u64>();
+    api::LinuxPodSandboxStats {
+        cpu: Some(api::CpuUsage {
+            timestamp,
+            usage_core_nano_seconds: number(sum(|s| s.cgroup.cpu.usage_ns)),
+            usage_nano_cores: nano_cores(stats).and_then(number),
+            psi: pressure(stats.pressure.cpu.as_ref()),
+        }),
+        memory: Some(api::MemoryUsage {
+            timestamp,
+            working_set_bytes: number(sum(|s| s.cgroup.memory.working_set)),
+            available_bytes: None,
+            usage_bytes: number(sum(|s| s.cgroup.memory.usage)),
+            rss_bytes: number(sum(|s| s.cgroup.memory.anon)),
+            page_faults: number(sum(|s| s.cgroup.memory.page_faults)),
+            major_page_faults: number(sum(|s| s.cgroup.memory.major_page_faults)),
+            psi: pressure(stats.pressure.memory.as_ref()),
+        }),
+        process: Some(api::ProcessUsage { timestamp, process_count: number(sum(|s| s.cgroup.pids.current)) }),
+        io: stats.pressure.io.as_ref().map(|io| api::IoUsage { timestamp, psi: pressure(Some(io)) }),
+        ..Default::default()
+    }
+}
+
+/// One pod: the sum of its containers, its interfaces, and the containers themselves.
+pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUsage) -> api::PodSandboxStats {
     let mut interfaces: Vec<_> = stats.interfaces.iter().filter(|i| i.name != "lo").map(interface).collect();
     let default_interface = interfaces.iter().position(|i| i.name == "eth0").map(|at| interfaces.remove(at));
     let rows: Vec<_> = stats
@@ -120,29 +145,13 @@ pub(crate) fn sandbox(sandbox: &Sandbox, stats: &SandboxStats, filesystem: &FsUs
             annotations: sandbox.config.annotations.clone(),
         }),
         linux: Some(api::LinuxPodSandboxStats {
-            cpu: Some(api::CpuUsage {
-                timestamp,
-                usage_core_nano_seconds: number(sum(|s| s.cgroup.cpu.usage_ns)),
-                usage_nano_cores: nano_cores(stats).and_then(number),
-                psi: None,
-            }),
-            memory: Some(api::MemoryUsage {
-                timestamp,
-                working_set_bytes: number(sum(|s| s.cgroup.memory.working_set)),
-                available_bytes: None,
-                usage_bytes: number(sum(|s| s.cgroup.memory.usage)),
-                rss_bytes: number(sum(|s| s.cgroup.memory.anon)),
-                page_faults: number(sum(|s| s.cgroup.memory.page_faults)),
-                major_page_faults: number(sum(|s| s.cgroup.memory.major_page_faults)),
-                psi: None,
-            }),
-            network: Some(api::NetworkUsage { timestamp, default_interface, interfaces }),
-            process: Some(api::ProcessUsage {
-                timestamp,
-                process_count: number(sum(|s| s.cgroup.pids.current)),
+            network: Some(api::NetworkUsage {
+                timestamp: stats.timestamp.nanos(),
+                default_interface,
+                interfaces,
             }),
             containers: rows,
-            io: None,
+            ..sums(stats)
         }),
         windows: None,
     }
