@@ -4,16 +4,25 @@
 //! `docker.io/library/app:1` in this order: `docker.io/library/app:1`, `docker.io/library/app`, `docker.io/library`,
 //! `docker.io`, `*.io`, the transport's `""`, the global default. All requirements of the list must hold.
 //!
-//! Signatures cannot be verified yet, so a requirement that asks for one refuses the pull; it is never skipped.
+//! What can be decided from the name is decided before anything is asked of a registry. A `sigstoreSigned` requirement
+//! becomes a [`Demand`], keys loaded, that [`crate::trust`] holds against the manifest once that is known. What cannot
+//! be verified here (`signedBy`, `signedBaseLayer`, signatures of anything that is not in a registry) refuses; no
+//! requirement is ever skipped.
+
+pub(crate) mod error;
+pub(crate) mod identity;
+pub(crate) mod requirement;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ochre_types::ErrorKind;
 use serde::Deserialize;
 
 use crate::reference::Reference;
+use crate::trust::Demand;
+pub use error::PolicyError;
+use requirement::Requirement;
 
 const FILE_MAX: u64 = 4 << 20;
 /// The system's file.
@@ -29,96 +38,6 @@ pub struct PolicyPaths {
     pub namespaces: Option<PathBuf>,
 }
 
-/// Why an image may not be pulled.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The policy cannot be read.
-    #[error("reading the signature policy {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The policy is larger than one can be.
-    #[error("the signature policy {} is larger than {limit} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The policy is not valid.
-    #[error("the signature policy {} is not valid", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A scope without requirements would accept or refuse by accident.
-    #[error("the signature policy {} has no requirement for scope {scope:?}", path.display())]
-    NoRequirement {
-        /// The file.
-        path: PathBuf,
-        /// The scope.
-        scope: String,
-    },
-    /// The namespace cannot be a file name.
-    #[error("{namespace:?} is not a namespace name")]
-    Namespace {
-        /// The refused text.
-        namespace: String,
-    },
-    /// A `reject` requirement.
-    #[error("the signature policy {} rejects {image} (scope {scope:?})", path.display())]
-    Rejected {
-        /// The file.
-        path: PathBuf,
-        /// The image.
-        image: String,
-        /// The scope that decided.
-        scope: String,
-    },
-    /// A requirement that asks for a signature.
-    #[error(
-        "the signature policy {} requires {requirement} for {image} (scope {scope:?}), \
-         and verifying signatures is not supported yet",
-        path.display()
-    )]
-    SignatureUnsupported {
-        /// The file.
-        path: PathBuf,
-        /// The image.
-        image: String,
-        /// The scope that decided.
-        scope: String,
-        /// The requirement's type.
-        requirement: &'static str,
-    },
-}
-
-impl PolicyError {
-    /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Read { .. } => ErrorKind::FailedPrecondition,
-            Self::TooLarge { .. }
-            | Self::Syntax { .. }
-            | Self::NoRequirement { .. }
-            | Self::Namespace { .. } => ErrorKind::InvalidArgument,
-            Self::Rejected { .. } | Self::SignatureUnsupported { .. } => ErrorKind::Denied,
-        }
-    }
-
-    /// Whether CRI's `SignatureValidationFailed` says it.
-    pub fn is_signature_failure(&self) -> bool {
-        matches!(self, Self::Rejected { .. } | Self::SignatureUnsupported { .. })
-    }
-}
-
 /// A policy that was read.
 #[derive(Debug)]
 pub struct Policy {
@@ -132,17 +51,6 @@ struct File {
     default: Vec<Requirement>,
     #[serde(default)]
     transports: BTreeMap<String, BTreeMap<String, Vec<Requirement>>>,
-}
-
-/// Parameters are not read: a requirement with parameters refuses whatever they are.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
-enum Requirement {
-    InsecureAcceptAnything,
-    Reject,
-    SignedBy,
-    SignedBaseLayer,
-    SigstoreSigned,
 }
 
 impl PolicyPaths {
@@ -196,12 +104,32 @@ impl Policy {
         Ok(Some(Self { path: path.to_owned(), rules }))
     }
 
-    /// Whether `reference` may be pulled from a registry.
+    /// Whether `reference` may be pulled from a registry: the signatures that its manifest must have; none is "yes".
+    /// Reads key files. Blocking.
     ///
     /// # Errors
-    /// It may not.
-    pub fn admit(&self, reference: &Reference) -> Result<(), PolicyError> {
-        self.decide("docker", &scopes(reference), &reference.to_string())
+    /// It may not, whatever its signatures.
+    pub(crate) fn admit(&self, reference: &Reference) -> Result<Vec<Demand>, PolicyError> {
+        let (scope, requirements) = self.requirements("docker", &scopes(reference));
+        let mut demands = Vec::new();
+        for requirement in requirements {
+            match requirement {
+                Requirement::InsecureAcceptAnything => {}
+                Requirement::SigstoreSigned(wanted) => {
+                    let root = wanted
+                        .load()
+                        .map_err(|source| PolicyError::Material { path: self.path.clone(), source })?;
+                    demands.push(Demand {
+                        scope: scope.to_owned(),
+                        image: reference.clone(),
+                        identity: wanted.identity().clone(),
+                        root,
+                    });
+                }
+                other => return Err(self.refusal(other, scope, reference.to_string())),
+            }
+        }
+        Ok(demands)
     }
 
     /// Whether the layout or archive at `path` may be imported; `transport` is `oci`, `oci-archive` or `docker-archive`.
@@ -210,32 +138,32 @@ impl Policy {
     /// It may not.
     pub fn admit_path(&self, transport: &str, path: &Path) -> Result<(), PolicyError> {
         let scopes: Vec<_> = path.ancestors().map(|path| path.display().to_string()).collect();
-        self.decide(transport, &scopes, &path.display().to_string())
+        let (scope, requirements) = self.requirements(transport, &scopes);
+        let strict = requirements.iter().find(|one| !matches!(one, Requirement::InsecureAcceptAnything));
+        strict.map_or(Ok(()), |one| Err(self.refusal(one, scope, path.display().to_string())))
     }
 
-    fn decide(&self, transport: &str, scopes: &[String], image: &str) -> Result<(), PolicyError> {
+    /// The requirements of the first scope that has any, and that scope.
+    fn requirements(&self, transport: &str, scopes: &[String]) -> (&str, &[Requirement]) {
         let rules = self.rules.transports.get(transport);
         let specific =
             scopes.iter().map(String::as_str).chain([""]).find_map(|scope| rules?.get_key_value(scope));
-        let (scope, requirements) = specific
-            .map_or(("default", &self.rules.default), |(scope, requirements)| (scope.as_str(), requirements));
-        for requirement in requirements {
-            let (path, image, scope) = (self.path.clone(), image.to_owned(), scope.to_owned());
-            let requirement = match requirement {
-                Requirement::InsecureAcceptAnything => continue,
-                Requirement::Reject => return Err(PolicyError::Rejected { path, image, scope }),
-                Requirement::SignedBy => "signedBy",
-                Requirement::SignedBaseLayer => "signedBaseLayer",
-                Requirement::SigstoreSigned => "sigstoreSigned",
-            };
-            return Err(PolicyError::SignatureUnsupported { path, image, scope, requirement });
+        specific.map_or(("default", &self.rules.default), |(scope, requirements)| {
+            (scope.as_str(), requirements.as_slice())
+        })
+    }
+
+    fn refusal(&self, requirement: &Requirement, scope: &str, image: String) -> PolicyError {
+        let (path, scope) = (self.path.clone(), scope.to_owned());
+        match requirement {
+            Requirement::Reject => PolicyError::Rejected { path, image, scope },
+            other => PolicyError::SignatureUnsupported { path, image, scope, requirement: other.name() },
         }
-        Ok(())
     }
 }
 
 /// The scopes of a reference, most specific first.
-fn scopes(reference: &Reference) -> Vec<String> {
+pub(crate) fn scopes(reference: &Reference) -> Vec<String> {
     let repository = reference.repository();
     let selector = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => format!("{repository}@{digest}"),
@@ -252,6 +180,8 @@ fn scopes(reference: &Reference) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use ochre_types::ErrorKind;
+
     use super::*;
 
     fn policy(text: &str) -> Result<Policy, PolicyError> {
