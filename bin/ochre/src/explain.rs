@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use anyhow::Context;
-
 use crate::options::Options;
 
 /// What to explain.
@@ -23,9 +21,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = arguments.options.load()?;
     ochre_daemon::logging::start("warn");
     let images = ochre_daemon::open_images(&loaded, ochre_daemon::open_store(&loaded.config)?)?;
-    let explanation = images
-        .explain(&arguments.reference, arguments.namespace.as_deref())
-        .with_context(|| format!("{} cannot be pulled", arguments.reference))?;
+    let explanation = images.explain(&arguments.reference, arguments.namespace.as_deref())?;
     write!(std::io::stdout(), "{explanation}")?;
     Ok(())
 }

@@ -42,9 +42,9 @@ pub(crate) struct Options {
     /// The main configuration file; "" reads none [default: /etc/crio/crio.conf]
     #[arg(short, long, env = "CONTAINER_CONFIG")]
     config: Option<OsString>,
-    /// The directory of drop-in files [default: /etc/crio/crio.conf.d]
+    /// The directory of drop-in files; "" reads none [default: /etc/crio/crio.conf.d]
     #[arg(short = 'd', long, env = "CONTAINER_CONFIG_DIR")]
-    config_dir: Option<PathBuf>,
+    config_dir: Option<OsString>,
     #[command(flatten)]
     flags: Flags,
 }
@@ -64,9 +64,10 @@ impl Options {
             Some(path) => MainFile::Explicit(path.into()),
         };
         let directory = self.config_dir.clone().unwrap_or_else(|| DROP_INS.into());
+        let directory = Some(directory).filter(|path| !path.is_empty()).map(PathBuf::from);
         let sources = Sources {
             main,
-            directory: Some(directory),
+            directory,
             environment: &environment,
             flags: &self.flags.0,
             machine: &Machine::detect(),
