@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, bail};
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+};
 
 /// Fields that CRI got after v1.36: shown only when set, so that answers without them look as they always did.
 const LATER: &[&str] = &["Mount.mount_options", "RuntimeHandlerFeatures.mount_options"];

@@ -1,6 +1,8 @@
 //! `ochre`: parse flags, call one function, exit code.
 
+mod ctl;
 mod explain;
+mod export;
 mod import;
 mod options;
 mod serve;
@@ -24,12 +26,20 @@ struct Arguments {
 enum Verb {
     /// Answer the CRI socket until SIGTERM; containers go on running afterwards.
     Serve(options::Options),
-    /// Bring an OCI layout or archive from disk into the store; works while the engine runs.
+    /// Bring an OCI layout or archive, or a docker-archive, from disk into the store; works while the engine runs.
     Import(import::Arguments),
+    /// Write images to disk as an OCI layout, an archive of one, or a docker-archive; works while the engine runs.
+    ///
+    /// Image ids stay. Layers are compressed anew, since the store keeps no compressed blobs, and so the manifests are
+    /// new too: their digests are not those that the images were pulled by. A layer that another program stored without
+    /// its tar-split is archived from its files; such an image gets another id.
+    Export(export::Arguments),
     /// Say where an image would be pulled from, in which order, with whose credentials, and why.
     Explain(explain::Arguments),
     /// Print the configuration in force as an annotated crio.conf.
     Config(options::Options),
+    /// List, inspect and change pods, containers and images of any CRI engine: crictl's commands (`ochre ctl help`).
+    Ctl,
     /// Print the version.
     Version,
 }
@@ -39,14 +49,20 @@ fn main() -> ExitCode {
     if words.next().is_some_and(|name| name == ochre_daemon::UNPACK_WORKER) {
         return ochre_daemon::unpack_worker(words.map(|word| word.to_string_lossy().into_owned()));
     }
+    if let Some(words) = ctl::words(&std::env::args_os().collect::<Vec<_>>()) {
+        return ochre_ctl::run(&words);
+    }
     let arguments = Arguments::parse_from(as_called(std::env::args_os().collect()));
     let result = match arguments.verb {
         Some(Verb::Serve(options)) => serve::run(&options),
         Some(Verb::Import(arguments)) => import::run(&arguments),
+        Some(Verb::Export(arguments)) => export::run(&arguments),
         Some(Verb::Explain(arguments)) => explain::run(&arguments),
         Some(Verb::Config(options)) => {
             options.load().map(|loaded| print(&ochre_config::annotated(&loaded.config, &loaded.defaults)))
         }
+        // Taken above, with the words behind it.
+        Some(Verb::Ctl) => return ochre_ctl::run(&[]),
         Some(Verb::Version) => {
             print(&format!("ochre {}\n", env!("CARGO_PKG_VERSION")));
             Ok(())

@@ -9,13 +9,20 @@
 //! resolved by `openat2` from held descriptors, and the bytes hashed are the very bytes used.
 
 mod apply;
+mod compress;
+mod create;
 mod decompress;
 mod pipeline;
+mod rebuild;
 pub mod tar;
 mod tarsplit;
 mod verify;
 pub mod worker;
 
 pub use apply::{Applied, ApplyOptions, Error, Limits, apply_layer};
+pub use compress::Compressor;
+pub use create::create_archive;
 pub use decompress::{Compression, DecompressError, Decompressor};
+pub use rebuild::{RebuildError, Rebuilt};
+pub use tarsplit::reassembly::reassemble;
 pub use verify::{VerifyError, VerifyingReader};

@@ -14,7 +14,8 @@
 //!           end of archive (also: end of input at a block boundary, as Go has it)
 //! ```
 //!
-//! `header`, `pax` and `sparse` are pure functions of bytes; only `reader` reads.
+//! `header`, `pax` and `sparse` are pure functions of bytes; only `reader` reads. `writer` is the
+//! other direction, for the archives that this crate makes.
 
 mod entry;
 mod error;
@@ -22,10 +23,12 @@ mod header;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
 pub use entry::{Entry, Extent, Kind, ModificationTime};
 pub use error::{Fault, TarError};
 pub use reader::Reader;
+pub use writer::{Heading, padding, write_end};
 
 /// Size of a tar block in bytes.
 pub const BLOCK: usize = 512;

@@ -13,6 +13,8 @@
 //! twice, a name through a symbolic link, which podman would resolve on the host) is stored as raw bytes instead.
 //! Names occur once, as the reader there demands.
 
+pub(crate) mod reassembly;
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};

@@ -99,6 +99,7 @@ impl Failure {
             return error.pull_reason().map(ochre_image::PullReason::as_str);
         }
         match self.pod()? {
+            ochre_pod::Error::Image(error) => error.pull_reason().map(ochre_image::PullReason::as_str),
             ochre_pod::Error::Spec(SpecError::RroUnsupported { .. }) => Some("RROUnsupported"),
             ochre_pod::Error::Spec(SpecError::ImageSubPath { .. })
             | ochre_pod::Error::VolumeImage { .. }

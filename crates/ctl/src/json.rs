@@ -34,7 +34,8 @@ fn write(value: &Value, printer: Printer, depth: Option<usize>, out: &mut String
         Value::String(text) => quote(text, printer, out),
         Value::Array(items) => list(items.iter().map(|item| (None, item)), ('[', ']'), printer, depth, out),
         Value::Object(entries) => {
-            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (Some(key.as_str()), value)).collect();
+            let mut entries: Vec<_> =
+                entries.iter().map(|(key, value)| (Some(key.as_str()), value)).collect();
             if printer == Printer::Std {
                 entries.sort_by_key(|(key, _)| *key);
             }

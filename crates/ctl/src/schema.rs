@@ -11,7 +11,8 @@ mod load;
 #[rustfmt::skip]
 mod table;
 
-pub(crate) use load::{LoadError, from_json};
+pub use load::LoadError;
+pub(crate) use load::from_json;
 
 use std::collections::BTreeMap;
 

@@ -14,6 +14,6 @@ mod streaming;
 
 pub use build::{Programs, build, open_images, open_store};
 pub use error::Error;
-pub use ochre_image::{UNPACK_WORKER, unpack_worker};
+pub use ochre_image::{ExportCompression, ExportFormat, ExportRequest, UNPACK_WORKER, unpack_worker};
 pub use serve::{Claim, Listener, serve};
 pub use shutdown::Shutdown;

@@ -9,6 +9,7 @@ use ochre_types::{ErrorKind, ImageId};
 
 use crate::artifact::error::ArtifactError;
 use crate::config::ConfigError;
+use crate::export::error::ExportError;
 use crate::pull::error::PullError;
 use crate::reference::ReferenceError;
 use crate::registries::RegistriesError;
@@ -76,6 +77,15 @@ pub enum Error {
         #[source]
         source: Arc<PullError>,
     },
+    /// The signature policy keeps an image that is here from being run.
+    #[error("image {reference:?} may not be run")]
+    NotAdmitted {
+        /// The reference as the user wrote it.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Arc<PullError>,
+    },
     /// An import failed.
     #[error("importing {}", path.display())]
     Import {
@@ -84,6 +94,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: Arc<PullError>,
+    },
+    /// An export failed.
+    #[error("exporting to {}", path.display())]
+    Export {
+        /// The output.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<ExportError>,
     },
     /// The registries configuration cannot be used.
     #[error("the registries configuration cannot be used")]
@@ -142,7 +161,10 @@ impl Error {
             Self::HeldAsVolume { .. } => ErrorKind::FailedPrecondition,
             Self::Artifact { source, .. } | Self::Artifacts { source } => source.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Pull { source, .. } | Self::Import { source, .. } => source.kind(),
+            Self::Pull { source, .. } | Self::NotAdmitted { source, .. } | Self::Import { source, .. } => {
+                source.kind()
+            }
+            Self::Export { source, .. } => source.kind(),
             Self::Registries { source } => source.kind(),
             Self::Config { source, .. } => source.kind(),
             Self::Store { source } => source.kind(),
@@ -153,7 +175,7 @@ impl Error {
     /// The reason CRI has a word for.
     pub fn pull_reason(&self) -> Option<PullReason> {
         match self {
-            Self::Pull { source, .. } => source.reason(),
+            Self::Pull { source, .. } | Self::NotAdmitted { source, .. } => source.reason(),
             Self::Reference { .. }
             | Self::HeldAsVolume { .. }
             | Self::NotAnImage { .. }
@@ -162,6 +184,7 @@ impl Error {
             | Self::NotFound { .. }
             | Self::AmbiguousId { .. }
             | Self::Import { .. }
+            | Self::Export { .. }
             | Self::Registries { .. }
             | Self::Config { .. }
             | Self::Store { .. }

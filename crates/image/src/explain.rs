@@ -27,6 +27,8 @@ pub struct Candidate {
     pub reference: Reference,
     /// Why it is not admitted, if it is not.
     pub refused: Option<PolicyError>,
+    /// The policy's scopes that demand a signature of the manifest.
+    pub demands: Vec<String>,
     /// The locations to try, in order, or why there are none.
     pub locations: Result<Vec<Location>, RegistriesError>,
 }
@@ -69,8 +71,12 @@ impl Images {
                 };
                 sources.into_iter().map(locate).collect()
             });
-            let refused = policy.as_ref().and_then(|policy| policy.admit(&reference).err());
-            Candidate { refused, locations: located, reference }
+            let admitted = policy.as_ref().map_or(Ok(Vec::new()), |policy| policy.admit(&reference));
+            let (demands, refused) = match admitted {
+                Ok(demands) => (demands.into_iter().map(|demand| demand.scope).collect(), None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            Candidate { refused, demands, locations: located, reference }
         });
         Ok(Explanation { written: written.to_owned(), is_short, candidates: candidates.collect() })
     }
@@ -113,6 +119,9 @@ impl fmt::Display for Candidate {
             Ok(locations) => locations,
             Err(error) => return writeln!(f, "  refused, nothing is asked: {error}"),
         };
+        for scope in &self.demands {
+            writeln!(f, "  only with a signature that sigstoreSigned of scope {scope:?} accepts")?;
+        }
         for (number, location) in (1..).zip(locations) {
             let PullSource { reference, insecure, mirror } = &location.source;
             let kind = if *mirror { "mirror" } else { "registry" };

@@ -39,6 +39,8 @@ pub struct ImageServiceConfig {
     pub short_names: Option<ShortNameMode>,
     /// The signature policies.
     pub policy: PolicyPaths,
+    /// `registries.d`: where signatures are kept.
+    pub signature_places: PathBuf,
     /// Where credentials are looked up.
     pub auth_files: AuthFiles,
     /// Credentials by Kubernetes namespace; they go before the files.
@@ -79,6 +81,7 @@ impl ImageServiceConfig {
             registries: RegistriesPaths::default(),
             short_names: None,
             policy: PolicyPaths::default(),
+            signature_places: "/etc/containers/registries.d".into(),
             auth_files: AuthFiles::standard(runtime.as_deref(), config.as_deref(), home.as_deref()),
             namespaced_auth: None,
             certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],

@@ -18,7 +18,8 @@ pub(crate) const CONFIG_MAX: u64 = 8 << 20;
 /// Most layers of an image. overlayfs itself stacks 500.
 pub(crate) const LAYERS_MAX: usize = 1000;
 
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The type of an image manifest of OCI.
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";

@@ -1,9 +1,9 @@
 //! Pulling an image: the story of one request.
 //!
 //! ```text
-//! reference ─► candidates ─► policy ─► sources (mirrors, registry) + credentials ─► manifest ─► configuration
-//!                                                                                                     │
-//!   record ◄─ commit bottom-up ◄─ all digests match ◄─ missing layers, three at a time ◄──────────────┘
+//! reference ─► candidates ─► policy ─► sources (mirrors, registry) + credentials ─► manifest ─► signatures
+//!                                                                                                   │
+//!   record ◄─ commit bottom-up ◄─ all digests match ◄─ missing layers, three at a time ◄─ configuration
 //! ```
 //!
 //! Equal requests share one pull. The pull belongs to the service: a caller that goes away leaves it running, and a
@@ -24,9 +24,11 @@ use ochre_types::ImageId;
 use crate::auth::{AuthConfig, Credentials};
 use crate::error::Error;
 use crate::images::{Images, Service};
+use crate::policy::PolicyError;
 use crate::reference::{Parsed, Reference};
 use crate::registry::client::{RegistryClient, Timing};
 use crate::registry::transport::Trust;
+use crate::trust::{self, Demand, Kept, Looked, SignaturePlaces};
 use error::PullError;
 use layer::{Origin, Wanted};
 use progress::Progress;
@@ -83,6 +85,32 @@ impl Images {
     }
 }
 
+/// What the policy and the registries configuration make of a reference.
+struct Admitted {
+    /// In the order to try.
+    sources: Vec<Arc<RegistryClient>>,
+    /// Where the signatures of what each source has are looked for.
+    looked: Vec<Looked>,
+    /// The signatures that the manifest must have.
+    demands: Vec<Demand>,
+}
+
+impl Admitted {
+    /// Holds what was found at the first of `left`, the sources from there on, against the policy.
+    async fn verify(
+        &self,
+        left: &[Arc<RegistryClient>],
+        found: &resolve::Found,
+    ) -> Result<Vec<Kept>, PullError> {
+        let answered = self.sources.len().saturating_sub(left.len());
+        if let (Some(source), Some(looked)) = (self.sources.get(answered), self.looked.get(answered)) {
+            return Ok(trust::verify(&self.demands, (source, *looked), &found.chosen.1).await?);
+        }
+        // Something was found, so it was found somewhere.
+        Err(PullError::Stopped)
+    }
+}
+
 enum Failure {
     Early(Error),
     Pull(PullError),
@@ -126,9 +154,10 @@ impl Service {
         request: &PullRequest,
         progress: &Arc<Progress>,
     ) -> Result<ImageId, PullError> {
-        let sources = self.admitted_sources(reference, request).await?;
+        let admitted = self.admitted_sources(reference, request).await?;
         let kind = (&self.config.platform, self.config.artifacts);
-        let (found, sources) = resolve::find(&sources, &reference.selector(), kind).await?;
+        let (mut found, sources) = resolve::find(&admitted.sources, &reference.selector(), kind).await?;
+        found.signatures = admitted.verify(&sources, &found).await?;
         if found.manifest.is_artifact() {
             return self.pull_artifact(found, &sources, reference.recorded_name(), progress).await;
         }
@@ -199,14 +228,18 @@ impl Service {
         &self,
         reference: &Reference,
         request: &PullRequest,
-    ) -> Result<Vec<Arc<RegistryClient>>, PullError> {
+    ) -> Result<Admitted, PullError> {
         let (config, registries) = (self.config.clone(), self.registries());
         let (reference, request) = (reference.clone(), request.clone());
-        let sources = blocking(move || {
-            if let Some(policy) = config.policy.load(request.namespace.as_deref())? {
-                policy.admit(&reference)?;
-            }
+        let (sources, looked, demands) = blocking(move || {
+            let policy = config.policy.load(request.namespace.as_deref())?;
+            let demands = policy.map(|policy| policy.admit(&reference)).transpose()?.unwrap_or_default();
             let sources = registries.sources(&reference)?;
+            let places = match demands.is_empty() {
+                true => SignaturePlaces::default(),
+                false => SignaturePlaces::load(&config.signature_places).map_err(PolicyError::from)?,
+            };
+            let looked = sources.iter().map(|source| places.of(&source.reference)).collect();
             let own = request.auth.map(|auth| auth.credentials_for(&reference)).transpose()?.flatten();
             let namespace = request.namespace.as_deref().zip(config.namespaced_auth.as_ref());
             let taken = match namespace.filter(|_| own.is_none()) {
@@ -223,7 +256,8 @@ impl Service {
                 };
                 Ok((source, found))
             });
-            with_credentials.collect::<Result<Vec<(_, Option<Credentials>)>, PullError>>()
+            let sources = with_credentials.collect::<Result<Vec<(_, Option<Credentials>)>, PullError>>()?;
+            Ok((sources, looked, demands))
         })
         .await?;
         let timing = Timing { progress: self.config.progress(), retry: self.config.retry };
@@ -232,7 +266,7 @@ impl Service {
             let transport = Arc::clone(&self.transport);
             Arc::new(RegistryClient::new(transport, &source.reference, trust, credentials, timing))
         };
-        Ok(sources.into_iter().map(client).collect())
+        Ok(Admitted { sources: sources.into_iter().map(client).collect(), looked, demands })
     }
 
     /// The configuration of an image that is here already.

@@ -31,6 +31,7 @@ mod detect;
 mod devices;
 mod files;
 mod processes;
+mod properties;
 mod systemd;
 mod v1;
 mod v2;
@@ -279,9 +280,14 @@ impl Groups {
     /// Tells systemd about changed limits, if the groups are a scope.
     ///
     /// # Errors
-    /// [`CgroupError::Systemd`].
+    /// [`CgroupError::Systemd`], and [`CgroupError::Invalid`] for a limit below the usage, where that is to be refused:
+    /// systemd sets limits at once and would have the kernel kill.
     pub fn update_scope(&self, resources: &Resources) -> Result<(), CgroupError> {
-        self.scope.as_deref().map_or(Ok(()), |scope| systemd::update(scope, resources, self.is_v2()))
+        let Some(scope) = &self.scope else { return Ok(()) };
+        if let Some(path) = self.paths.get(UNIFIED) {
+            v2::check_usage(path, &resources.memory)?;
+        }
+        systemd::update(scope, resources, self.is_v2())
     }
 
     /// Opens what a process needs to enter.

@@ -11,6 +11,8 @@ use crate::verbs;
 /// Runs the program: 0 for success, the process's own status for an exec that waits, 1 for every failure, which is
 /// told on standard error and in the log.
 pub fn main() -> ExitCode {
+    // A container's process is this program until `start`, and is signalled as what it will be.
+    ochre_sys::exec::default_faults();
     let invocation = match cli::parse(std::env::args_os().skip(1)) {
         Ok(invocation) => invocation,
         Err((global, error)) => return fail(&mut Log::open(&global), &error.into()),

@@ -9,8 +9,8 @@ use ochre_runtime::handler::Handler;
 use ochre_runtime::namespaces::PodNamespace;
 use ochre_runtime::spec::selinux::Categories;
 use ochre_runtime::spec::{
-    self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, NamespacePaths, PauseInput,
-    SandboxFiles, VolumeDirectory,
+    self, Built, ContainerInput, DEFAULT_MIN_MEMORY, HandlerRules, NamespacePaths, PauseInput, SandboxFiles,
+    VolumeDirectory,
 };
 use ochre_sys::atomic::{self, Durability};
 use oci_spec::runtime::{Process, Spec};
@@ -167,13 +167,15 @@ fn write(bundle: &Path, spec: &Spec) -> Result<(), Error> {
     atomic::write(&dir, CONFIG, &text, 0o600, Durability::Volatile).map_err(Error::io("writing", path))
 }
 
-/// A container's `Pod` means what its pod has: the pod's own namespace, the node's, or one per container.
+/// A container's `Pod` means what its pod has: the pod's own namespace, the node's, or one per container. Network and
+/// IPC belong to the pod: a container that asks for the node's gets them only where its pod has them, as in CRI-O.
 fn effective(container: &NamespaceOptions, pod: &NamespaceOptions) -> NamespaceOptions {
     let of = |own, pod| if own == NamespaceMode::Pod { pod } else { own };
+    let of_pod = |own, pod| if own == NamespaceMode::Node { pod } else { of(own, pod) };
     NamespaceOptions {
-        network: of(container.network, pod.network),
+        network: of_pod(container.network, pod.network),
         pid: of(container.pid, pod.pid),
-        ipc: of(container.ipc, pod.ipc),
+        ipc: of_pod(container.ipc, pod.ipc),
         target_id: container.target_id.clone(),
         // Never the container's word: what it may say has been found equal (`id_map::check_container`).
         user: pod.user.clone(),
@@ -240,5 +242,15 @@ mod tests {
         assert_eq!(merged.ipc, NamespaceMode::Pod);
         let own = NamespaceOptions { pid: NamespaceMode::Node, ..Default::default() };
         assert_eq!(effective(&own, &pod).pid, NamespaceMode::Node);
+    }
+
+    #[test]
+    fn a_container_gets_the_nodes_network_and_ipc_only_where_its_pod_has_them() {
+        let node =
+            NamespaceOptions { network: NamespaceMode::Node, ipc: NamespaceMode::Node, ..Default::default() };
+        let own = effective(&node, &NamespaceOptions::default());
+        assert_eq!((own.network, own.ipc), (NamespaceMode::Pod, NamespaceMode::Pod));
+        let shared = effective(&node, &node);
+        assert_eq!((shared.network, shared.ipc), (NamespaceMode::Node, NamespaceMode::Node));
     }
 }

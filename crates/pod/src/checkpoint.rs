@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   <state>/checkpoints/<container>/     the intent: whoever finds it resumes the container and removes it
+//!     location                           where the archive goes: what a killed engine had written of it is removed
 //!     checkpoint/                        CRIU's images, by `<runtime> checkpoint --leave-running`
 //!     dump.log, stats-dump               CRIU's own
 //!     rootfs-diff.tar                    what the container has changed
@@ -17,11 +18,15 @@ mod archive;
 mod pack;
 mod program;
 
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ochre_image::ImageSummary;
+use ochre_sys::atomic::{self, Durability};
 use ochre_types::ContainerId;
 use rustix::fs::{FileType, lstat};
 
@@ -32,6 +37,10 @@ use crate::error::{Error, Shared};
 use crate::sandbox::run::invalid;
 use program::Runtime;
 
+/// In the work directory: the archive's place.
+const LOCATION: &str = "location";
+/// Longest place that is read back, bytes (PATH_MAX).
+const MAX_LOCATION: u64 = 4096;
 /// The deadline of a request that names none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest deadline: a container is paused meanwhile, and its stop waits.
@@ -121,7 +130,7 @@ pub(crate) async fn perform(
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
     blocking(container.id.to_string(), move || {
         let runtime = Runtime::of(&engine, &container, Instant::now() + timeout, timeout)?;
-        let work = Work::make(&engine, &container.id)?;
+        let work = Work::make(&engine, &container.id, &location)?;
         let packed = runtime
             .call("pause", &[])
             .and_then(|()| dump(&runtime, &work))
@@ -161,10 +170,37 @@ struct Work {
 }
 
 impl Work {
-    fn make(engine: &Engine, id: &ContainerId) -> Result<Self, Error> {
+    fn make(engine: &Engine, id: &ContainerId, location: &Path) -> Result<Self, Error> {
         let path = root(engine).join(id.as_str());
         make_private(&path)?;
-        Ok(Self { path })
+        let work = Self { path };
+        let dir = std::fs::File::open(&work.path).map_err(Error::io("opening", &work.path))?;
+        atomic::write(&dir, LOCATION, location.as_os_str().as_bytes(), 0o600, Durability::Synced)
+            .map_err(Error::io("writing", work.path.join(LOCATION)))?;
+        Ok(work)
+    }
+
+    /// Removes what was written of the archive; fine when nothing was.
+    fn remove_part(&self, id: &ContainerId) -> Result<(), Error> {
+        let place = self.path.join(LOCATION);
+        let read = || {
+            let mut bytes = Vec::new();
+            std::fs::File::open(&place)?.take(MAX_LOCATION).read_to_end(&mut bytes)?;
+            std::io::Result::Ok(bytes)
+        };
+        let location = match read() {
+            Ok(bytes) => PathBuf::from(OsString::from_vec(bytes)),
+            // Killed before the first byte.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("reading", place)(error)),
+        };
+        let part = pack::part(&location, id);
+        match std::fs::remove_file(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("removing the unfinished checkpoint", part)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -186,9 +222,11 @@ pub(crate) fn recover(engine: &Engine) {
     for entry in std::fs::read_dir(root(engine)).into_iter().flatten().flatten() {
         let work = Work { path: entry.path() };
         let name = entry.file_name();
-        let Some(container) = name.to_str().and_then(|id| engine.registry.container(id).ok()) else {
-            continue;
-        };
+        let Some(id) = name.to_str().and_then(|id| id.parse::<ContainerId>().ok()) else { continue };
+        if let Err(error) = work.remove_part(&id) {
+            tracing::warn!(container = %id, "{error}");
+        }
+        let Ok(container) = engine.registry.container(id.as_str()) else { continue };
         if container.state().process().is_none() {
             continue;
         }
@@ -240,6 +278,25 @@ mod tests {
         for bad in ["", "x.tar", "/", "/tmp"] {
             assert!(place(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_was_written_of_an_archive_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ContainerId::generate();
+        let work = Work { path: dir.path().join("work") };
+        std::fs::create_dir(&work.path).unwrap();
+        // Killed before the place was noted, and before the archive was begun.
+        work.remove_part(&id).unwrap();
+        let archive = dir.path().join("one.tar");
+        std::fs::write(work.path.join(LOCATION), archive.as_os_str().as_bytes()).unwrap();
+        work.remove_part(&id).unwrap();
+        let (part, other) = (pack::part(&archive, &id), pack::part(&archive, &ContainerId::generate()));
+        for path in [&archive, &part, &other] {
+            std::fs::write(path, "x").unwrap();
+        }
+        work.remove_part(&id).unwrap();
+        assert!(!part.exists() && archive.exists() && other.exists());
     }
 
     #[test]

@@ -210,4 +210,4 @@ fn checksum(body: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

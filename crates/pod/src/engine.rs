@@ -123,7 +123,7 @@ impl Pods {
     /// Takes away what pods share, if there is no pod: the built-in bridge, firewall tables, the default parent cgroup.
     /// For the end of the daemon; with pods, everything stays as it is.
     pub async fn close(&self) {
-        if !self.engine.registry.sandboxes().is_empty() {
+        if !self.engine.registry.is_bare() {
             return;
         }
         let engine = Arc::clone(&self.engine);

@@ -3,12 +3,16 @@
 //! ```text
 //!   record              same boot                                      after a reboot
 //!   Creating            undo, forget                                   stop: it may have been ready
+//!   Undoing             undo again, forget                             undo again, forget
 //!   Ready               connect to the monitor, or start another one   containers Lost, stop
 //!                       that adopts what lives
 //!   Stopping            go on stopping                                 containers Lost, stop
 //!   Stopped             as it was                                      as it was
 //!   Removing            go on removing                                 go on removing
 //! ```
+//!
+//! What is undone claims no name (`sandbox/leftover.rs`), so it shuts no pod out. Of the others those claim theirs first
+//! that were known to be pods; a `Creating` of an earlier boot may be an attempt that failed before the pod was made.
 //!
 //! Every step tolerates being done before, so a crash during the restore is made good by the next one. Nothing is ever
 //! wiped: only what a record names is touched, and store containers that carry the engine's mark without a record.
@@ -41,8 +45,13 @@ pub(crate) async fn run(engine: &Arc<Engine>) -> Result<(), Error> {
     let known: HashSet<ContainerId> =
         loaded.iter().flat_map(|one| one.containers.iter().map(|c| c.id.clone())).collect();
     let mut restores = JoinSet::new();
-    for one in loaded {
-        restores.spawn(pod(Arc::clone(engine), one));
+    for one in in_order(loaded) {
+        let (sandbox, commands) = seed(engine, &one.sandbox);
+        if sandbox.state() == SandboxState::Creating {
+            restores.spawn(forget_half_made(Arc::clone(engine), sandbox));
+        } else if claim(engine, &sandbox) {
+            restores.spawn(pod(Arc::clone(engine), one, sandbox, commands));
+        }
     }
     while let Some(ended) = restores.join_next().await {
         if let Ok(Err(error)) = ended {
@@ -83,11 +92,20 @@ async fn collect_garbage(engine: &Arc<Engine>, known: HashSet<ContainerId>) {
     }
 }
 
-async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
-    let Loaded { sandbox: record, containers } = loaded;
+/// Pods that may never have been last.
+fn in_order(mut loaded: Vec<Loaded>) -> Vec<Loaded> {
+    loaded.sort_by_key(|one| one.sandbox.phase == SandboxPhase::Creating);
+    loaded
+}
+
+type Commands = tokio::sync::mpsc::Receiver<sandbox::driver::Command>;
+
+/// The sandbox of a record; one that is to be undone is `Creating`.
+fn seed(engine: &Engine, record: &latest::Sandbox) -> (Arc<Sandbox>, Commands) {
     let same_boot = record.boot_id == engine.boot_id;
     let live = Live { ips: record.ips.clone(), pause_pid: record.pause_pid };
     let state = match record.phase {
+        SandboxPhase::Undoing => SandboxState::Creating,
         SandboxPhase::Creating if same_boot => SandboxState::Creating,
         SandboxPhase::Ready if same_boot => SandboxState::Ready(live),
         // After a power loss the synced record is an early one: whether the pod was ready by then is unknown, and a
@@ -97,31 +115,45 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
     };
     let (sandbox, commands) = Sandbox::new(sandbox::Seed {
         id: record.id.clone(),
-        config: record.config,
+        config: record.config.clone(),
         created_at: Timestamp::from_nanos(record.created_at),
-        handler: record.handler,
-        log_directory: record.log_directory,
-        namespaces: record.namespaces,
-        state: state.clone(),
+        handler: record.handler.clone(),
+        log_directory: record.log_directory.clone(),
+        namespaces: record.namespaces.clone(),
+        state,
     });
-    if let Some(resources) = record.updated {
+    if let Some(resources) = record.updated.clone() {
         sandbox.set_resources(resources);
     }
-    if let Claim::Taken(owner) =
-        engine.registry.claim_sandbox(&sandbox.config.metadata, || Arc::clone(&sandbox))
-    {
-        tracing::error!(pod = %sandbox.id, "its name is taken by {}; it stays on disk only", owner.id);
-        return Ok(());
+    (sandbox, commands)
+}
+
+/// Gives a pod its name back; `false` when another one has it.
+fn claim(engine: &Engine, sandbox: &Arc<Sandbox>) -> bool {
+    match engine.registry.claim_sandbox(&sandbox.config.metadata, |_| Arc::clone(sandbox)) {
+        Claim::New(_) => true,
+        Claim::Taken(owner) => {
+            tracing::error!(pod = %sandbox.id, "its name is taken by {}; it stays on disk only", owner.id);
+            false
+        }
     }
+}
+
+async fn pod(
+    engine: Arc<Engine>,
+    loaded: Loaded,
+    sandbox: Arc<Sandbox>,
+    commands: Commands,
+) -> Result<(), Error> {
+    let Loaded { sandbox: record, containers } = loaded;
+    let same_boot = record.boot_id == engine.boot_id;
+    let state = sandbox.state();
     let up = same_boot && sandbox_is_up(record.phase);
     let snapshot = if up { crate::monitor::reconnect(&engine, &sandbox).await } else { None };
     let restored: Vec<_> = containers
         .into_iter()
         .map(|container| restore_container(&engine, &sandbox, container, snapshot.as_ref(), same_boot))
         .collect();
-    if state == SandboxState::Creating {
-        return forget_half_made(&engine, &sandbox).await;
-    }
     if up && snapshot.is_none() && matches!(state, SandboxState::Ready(_) | SandboxState::Stopping(_)) {
         let monitor = crate::monitor::launch(&engine, &sandbox).await?;
         crate::monitor::adopt_all(&engine, &sandbox, &monitor).await;
@@ -141,7 +173,7 @@ async fn pod(engine: Arc<Engine>, loaded: Loaded) -> Result<(), Error> {
 fn sandbox_is_up(phase: SandboxPhase) -> bool {
     match phase {
         SandboxPhase::Creating | SandboxPhase::Ready | SandboxPhase::Stopping => true,
-        SandboxPhase::Stopped | SandboxPhase::Removing => false,
+        SandboxPhase::Stopped | SandboxPhase::Removing | SandboxPhase::Undoing => false,
     }
 }
 
@@ -161,15 +193,8 @@ fn finish(
 }
 
 /// A creation that a crash cut short: its caller got no answer, so all of it goes.
-async fn forget_half_made(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
-    let failures = sandbox::stop::undo(engine, sandbox).await;
-    for failure in &failures {
-        tracing::warn!(pod = %sandbox.id, "undoing an interrupted creation: {failure}");
-    }
-    if failures.is_empty() {
-        engine.records.remove_sandbox(&sandbox.id)?;
-    }
-    engine.registry.forget_sandbox(sandbox);
+async fn forget_half_made(engine: Arc<Engine>, sandbox: Arc<Sandbox>) -> Result<(), Error> {
+    sandbox::leftover::undo(&engine, &sandbox).await;
     Ok(())
 }
 
@@ -330,6 +355,18 @@ mod tests {
 
     fn seen(state: Seen) -> ContainerSnapshot {
         ContainerSnapshot { id: ContainerId::generate(), state, started_at: Timestamp::ZERO }
+    }
+
+    #[test]
+    fn pods_that_may_never_have_been_claim_their_name_last() {
+        let of = |phase| {
+            let sandbox = latest::Sandbox { phase, ..crate::disk::tests::sandbox() };
+            Loaded { sandbox, containers: Vec::new() }
+        };
+        let phases = [SandboxPhase::Creating, SandboxPhase::Stopped, SandboxPhase::Ready];
+        let ordered: Vec<_> =
+            in_order(phases.map(of).into()).into_iter().map(|one| one.sandbox.phase).collect();
+        assert_eq!(ordered, [SandboxPhase::Stopped, SandboxPhase::Ready, SandboxPhase::Creating]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A pod sandbox as the rest of the engine sees it: what never changes, the published state, and the way to its driver.
 
 pub(crate) mod driver;
+pub(crate) mod leftover;
 pub(crate) mod pause;
 mod port_forward;
 mod record;

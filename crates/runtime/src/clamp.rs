@@ -51,21 +51,12 @@ pub enum Warning {
         /// What is used.
         given: u64,
     },
-    /// A volume that should be relabelled for SELinux, which this version does not do.
-    #[error("volume {path} is not relabelled for SELinux")]
-    NotRelabelled {
-        /// Its path on the node.
-        path: String,
-    },
     /// The image names a stop signal that does not exist.
     #[error("stop signal {signal:?} of the image is unknown; SIGTERM is used")]
     StopSignal {
         /// What the image says.
         signal: String,
     },
-    /// Huge page limits where the node has no hugetlb controller.
-    #[error("huge page limits are not set: the node has no hugetlb cgroup controller")]
-    NoHugetlb,
 }
 
 /// `/proc/self` could not be read or understood.

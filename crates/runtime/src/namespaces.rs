@@ -26,13 +26,36 @@ use ochre_types::{ErrorKind, SandboxId};
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::config::UserNamespace;
+use crate::config::{NamespaceMode, SandboxConfig, UserNamespace};
 use id_map::IdMapError;
 
 pub use sysctl::{Sysctl, SysctlError, merge_sysctls};
 
 /// Longest host name of the kernel (`__NEW_UTS_LEN`).
 const MAX_HOSTNAME: usize = 64;
+
+/// Refuses what the kernel or a file of the pod could not take as a host name.
+///
+/// # Errors
+/// [`NamespaceError::InvalidHostname`].
+pub fn check_hostname(hostname: &str) -> Result<(), NamespaceError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if !hostname.is_empty() && hostname.len() <= MAX_HOSTNAME && hostname.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(NamespaceError::InvalidHostname { hostname: hostname.chars().take(80).collect() })
+}
+
+/// The host name of a pod: the request's, the node's with the node's network, otherwise the short id.
+pub fn hostname(config: &SandboxConfig, id: &SandboxId) -> String {
+    match config.hostname.as_str() {
+        "" if config.namespaces.network == NamespaceMode::Node => {
+            rustix::system::uname().nodename().to_string_lossy().into_owned()
+        }
+        "" => id.short().to_owned(),
+        name => name.to_owned(),
+    }
+}
 
 /// A failed operation on the namespaces of a pod.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +70,7 @@ pub enum NamespaceError {
         source: io::Error,
     },
     /// The host name is too long for the kernel or has characters that are none of a host name.
-    #[error("host name {hostname:?} is not 1 to 64 letters, digits, dots and hyphens")]
+    #[error("hostname {hostname:?} is not 1 to 64 letters, digits, dots and hyphens")]
     InvalidHostname {
         /// The name.
         hostname: String,
@@ -256,13 +279,7 @@ impl PodNamespaces {
             }
         }
         if let Some(hostname) = &settings.hostname {
-            let allowed =
-                |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-' || byte == b'_';
-            if hostname.is_empty() || hostname.len() > MAX_HOSTNAME || !hostname.bytes().all(allowed) {
-                return Err(NamespaceError::InvalidHostname {
-                    hostname: hostname.chars().take(300).collect(),
-                });
-            }
+            check_hostname(hostname)?;
             if self.path(PodNamespace::Uts).is_none() {
                 return Err(NamespaceError::HostnameOfNode { hostname: hostname.clone() });
             }

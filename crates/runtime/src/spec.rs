@@ -25,6 +25,7 @@ use oci_spec::runtime::{Linux, Process, Root, Spec, User};
 use crate::cdi;
 use crate::clamp::Warning;
 use crate::config::{ContainerConfig, ImageDefaults, NamespaceMode, SandboxConfig};
+use crate::namespaces::hostname;
 use crate::user::{self, EffectiveUser};
 
 mod allowed;
@@ -144,14 +145,14 @@ pub fn container(input: &ContainerInput<'_>) -> Result<Built, Error> {
         path: input.rootfs.to_path_buf(),
         source,
     })?;
-    let hostname = effective_hostname(input);
+    let hostname = hostname(input.sandbox, input.sandbox_id);
     let mut environment = process::Environment::of(&input.node.env, input.image, container, &hostname)?;
     let user = user::resolve(&root, &security.run_as, &input.image.user, &container.image)?;
     environment.default_home(user.home.as_deref());
     let stop_signal = process::stop_signal(container, input.image, &mut warnings)?;
     let sets = capability_sets(input, &mut warnings)?;
     let mut process = process_of(input, &user, sets, &mut warnings)?;
-    let mut linux = linux(input, sets, &mut warnings)?;
+    let mut linux = linux(input, sets)?;
 
     // From here on things are made; whatever the request itself can be refused for has been looked at above.
     mounts::check(container, input.features)?;
@@ -160,7 +161,7 @@ pub fn container(input: &ContainerInput<'_>) -> Result<Built, Error> {
     let readonly_root = security.readonly_rootfs || input.node.read_only;
     let generated = rootfs::generated_files(input, &root, &user, &environment)?;
     let generated = mounts::Generated { files: &generated, declared: &declared, readonly_root };
-    let mounts = mounts::mounts(input, generated, &mut warnings)?;
+    let mounts = mounts::mounts(input, generated)?;
     process.set_cwd(cwd).set_env(Some(environment.to_oci()));
     linux.set_rootfs_propagation(mounts.root_propagation.map(str::to_owned));
 
@@ -229,16 +230,6 @@ fn oci_user(user: &EffectiveUser) -> User {
     written
 }
 
-/// What `$HOSTNAME` says: the pod's hostname, or the first characters of its id; nothing with the node's network.
-fn effective_hostname(input: &ContainerInput<'_>) -> String {
-    let node = input.container.security.namespaces.network == NamespaceMode::Node;
-    match input.sandbox.hostname.as_str() {
-        "" if node => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        "" => input.sandbox_id.short().to_owned(),
-        name => name.to_owned(),
-    }
-}
-
 fn capability_sets(
     input: &ContainerInput<'_>,
     warnings: &mut Vec<Warning>,
@@ -281,11 +272,7 @@ fn process_of(
 }
 
 /// The `linux` part without the propagation of the root.
-fn linux(
-    input: &ContainerInput<'_>,
-    sets: capabilities::Sets,
-    warnings: &mut Vec<Warning>,
-) -> Result<Linux, Error> {
+fn linux(input: &ContainerInput<'_>, sets: capabilities::Sets) -> Result<Linux, Error> {
     let (security, node) = (&input.container.security, input.node);
     let namespaces = namespaces::namespaces(
         &security.namespaces,
@@ -294,7 +281,7 @@ fn linux(
         security.privileged,
     )?;
     let min_memory = input.features.min_memory;
-    let mut resources = resources::limits(&input.container.resources, node.cgroup, min_memory, warnings)?;
+    let mut resources = resources::limits(&input.container.resources, node.cgroup, min_memory)?;
     let devices = devices::devices(input)?;
     resources.set_pids(Some(resources::pids(node.pids_limit))).set_devices(Some(devices.rules));
     let seccomp = if security.privileged {
@@ -333,4 +320,4 @@ fn bare_linux(cgroups_path: &str) -> Linux {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

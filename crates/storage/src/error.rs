@@ -81,6 +81,12 @@ pub enum Error {
         /// One of the containers, as recorded (other programs choose their own form).
         container: String,
     },
+    /// Somebody reads the image, such as an export.
+    #[error("image {id} is being read, by an export for example")]
+    ImageHeld {
+        /// The image.
+        id: ImageId,
+    },
     /// The image has no layer, so there is nothing to mount.
     #[error("image {id} has no layers")]
     ImageWithoutLayers {
@@ -233,6 +239,7 @@ impl Error {
             | Self::NoEntryTypes { .. }
             | Self::ImageReadOnly { .. }
             | Self::ImageInUse { .. }
+            | Self::ImageHeld { .. }
             | Self::ImageWithoutLayers { .. }
             | Self::ParentMissing { .. } => ErrorKind::FailedPrecondition,
         }

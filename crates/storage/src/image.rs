@@ -219,7 +219,7 @@ impl Store {
     /// Removes an image with its items and every layer that nothing else needs.
     ///
     /// # Errors
-    /// [`Error::ImageNotFound`]; [`Error::ImageReadOnly`]; [`Error::ImageInUse`]; I/O errors.
+    /// [`Error::ImageNotFound`]; [`Error::ImageReadOnly`]; [`Error::ImageInUse`]; [`Error::ImageHeld`]; I/O errors.
     pub fn delete_image(&self, id: &ImageId) -> Result<(), Error> {
         // The mount lock comes last in the order, but unmounting is done under the layers' lock like in podman.
         let mut layers = self.opened.layers.write()?;
@@ -229,6 +229,8 @@ impl Store {
         if let Some(user) = containers.rows.iter().find(|row| row.record.image == id.as_str()) {
             return Err(Error::ImageInUse { id: id.clone(), container: user.record.id.clone() });
         }
+        // Held until the directory is gone.
+        let _removal = self.lock_for_removal(id)?;
         let unused = unused_layers(&row.record, &layers, &images, &containers);
         flag(&mut layers, &unused, true)?;
         images.remove(id.as_str());

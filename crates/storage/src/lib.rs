@@ -6,6 +6,7 @@
 
 mod anchor;
 mod container;
+mod content;
 mod disk;
 mod error;
 mod id_map;
@@ -16,6 +17,7 @@ mod store;
 mod usage;
 
 pub use container::{Container, NewContainer};
+pub use content::{ImageHold, LayerContent};
 pub use error::Error;
 pub use id_map::IdMaps;
 pub use image::{Image, NewImage};

@@ -54,16 +54,30 @@ const NAMES: [&str; 41] = [
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
+    /// Every capability that has a name here.
+    pub const KNOWN: Self = Self((1 << NAMES.len()) - 1);
+
     /// Those in both sets.
     #[must_use]
-    pub fn intersection(self, other: Self) -> Self {
+    pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// Those in this set and not in the other.
     #[must_use]
-    pub fn difference(self, other: Self) -> Self {
+    pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// Those in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether there is nothing in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether the numbered capability is in the set.

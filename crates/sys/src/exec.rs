@@ -34,6 +34,15 @@ pub fn execve_fd(program: BorrowedFd<'_>, argv: &[CString], envp: &[CString]) ->
     io::Error::last_os_error()
 }
 
+/// Gives `SIGSEGV` and `SIGBUS` their default disposition. The handlers that the standard library has for them take a
+/// signal that another process sends for a fault of their own, make the next one deadly and go on: it would be lost.
+pub fn default_faults() {
+    for number in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: SIG_DFL installs no handler, so no code of this process can be run by it.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
 /// Gives every signal its default disposition and unblocks all, as a new program expects them: what this process
 /// ignores (Rust programs ignore `SIGPIPE`) or blocks would otherwise be inherited through exec.
 pub fn default_signals() {

@@ -18,7 +18,7 @@ mod wire;
 
 pub use bus::Bus;
 pub use error::Error;
-pub use property::{KillMode, ManagedOom, Property};
+pub use property::{KillMode, ManagedOom, OomPolicy, Property};
 
 /// Whether systemd is PID 1 of this machine, told as `sd_booted(3)` does: `/run/systemd/system` is a directory.
 pub fn running() -> bool {

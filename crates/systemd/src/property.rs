@@ -34,7 +34,7 @@ pub enum Property {
     CollectFailed(bool),
     /// CPU accounting.
     CpuAccounting(bool),
-    /// `cpu.weight` on cgroup v2, 1 to 10000.
+    /// `cpu.weight` on cgroup v2, 1 to 10000; 0 is `cpu.idle` (systemd 252).
     CpuWeight(u64),
     /// `cpu.shares` on cgroup v1, 2 to 262144.
     CpuShares(u64),
@@ -70,6 +70,8 @@ pub enum Property {
     TasksAccounting(bool),
     /// `pids.max`.
     TasksMax(u64),
+    /// What happens to the unit when the kernel kills in it for memory; of scopes since systemd 253.
+    OomPolicy(OomPolicy),
     /// `systemd-oomd`'s behaviour under memory pressure.
     ManagedOomMemoryPressure(ManagedOom),
     /// `systemd-oomd`'s behaviour when swap runs out.
@@ -87,6 +89,15 @@ pub enum KillMode {
     Process,
     /// None.
     None,
+}
+
+/// What follows when the kernel has killed a process of a unit for memory (`OOMPolicy=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OomPolicy {
+    /// Nothing.
+    Continue,
+    /// The kernel kills all others too: `memory.oom.group` is 1.
+    Kill,
 }
 
 /// What `systemd-oomd` may do to a unit.
@@ -145,6 +156,7 @@ impl Property {
             Self::BlockIoWeight(weight) => ("BlockIOWeight", U64(*weight)),
             Self::TasksAccounting(on) => ("TasksAccounting", Bool(*on)),
             Self::TasksMax(count) => ("TasksMax", U64(*count)),
+            Self::OomPolicy(policy) => ("OOMPolicy", Text(policy.name())),
             Self::ManagedOomMemoryPressure(what) => ("ManagedOOMMemoryPressure", Text(what.name())),
             Self::ManagedOomSwap(what) => ("ManagedOOMSwap", Text(what.name())),
         }
@@ -196,6 +208,15 @@ impl KillMode {
             Self::Mixed => "mixed",
             Self::Process => "process",
             Self::None => "none",
+        }
+    }
+}
+
+impl OomPolicy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Kill => "kill",
         }
     }
 }

@@ -20,6 +20,17 @@ impl Leftovers {
     pub fn is_empty(&self) -> bool {
         self.processes.is_empty() && self.mounts.is_empty() && self.cgroups.is_empty()
     }
+
+    /// Whether all that is left is scopes of monitors that have ended: systemd removes those in its own time.
+    pub fn only_scopes_of_monitors(&self) -> bool {
+        let scope = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("crio-conmon-"))
+        };
+        !self.is_empty()
+            && self.processes.is_empty()
+            && self.mounts.is_empty()
+            && self.cgroups.iter().all(scope)
+    }
 }
 
 /// The file in the engine's directory that holds ids of its pods and containers, one a line: what has them in the name

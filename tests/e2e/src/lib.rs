@@ -8,6 +8,7 @@ pub mod bench;
 mod forge;
 mod gate;
 mod image;
+mod parent;
 mod parts;
 mod present;
 mod pull;
@@ -30,6 +31,7 @@ use tempfile::TempDir;
 
 pub use gate::Gate;
 pub use image::{BUSYBOX, busybox};
+pub use parent::{Parent, with_systemd};
 pub use parts::{HANDLERS, check_refusal, limits, pod_linux, pod_namespaces, security};
 pub use present::Present;
 pub use registry::Registry;
@@ -165,7 +167,12 @@ impl Node {
     /// Stops the engine; fails when anything is left of its pods: processes, mounts, namespaces, bridge ports.
     pub fn finish(mut self) -> anyhow::Result<()> {
         self.engine.stop()?;
-        let left = leftovers::find(self.directory.path());
+        let mut left = leftovers::find(self.directory.path());
+        let ended = Instant::now();
+        while left.only_scopes_of_monitors() && ended.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+            left = leftovers::find(self.directory.path());
+        }
         if !left.is_empty() {
             bail!("left behind: {left:?}\n{}", self.log());
         }

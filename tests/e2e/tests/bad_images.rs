@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ochre_cri_api as api;
-use ochre_e2e::{Node, Registry, busybox, eventually};
+use ochre_e2e::{BUSYBOX, Node, Registry, busybox, container, eventually, pod};
 use ochre_test_support::layout::{Entry, Layered, archive};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -342,4 +342,22 @@ async fn layers_that_reach_out_of_the_root_touch_nothing_outside() -> anyhow::Re
     }
     assert_eq!(strange, []);
     ground.node.finish()
+}
+
+#[tokio::test]
+async fn the_policy_is_asked_again_when_a_container_is_made() -> anyhow::Result<()> {
+    const ACCEPT: &str = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
+    let configuration = "[crio.image]\nsignature_policy = \"{dir}/policy.json\"\n";
+    let prepare = |dir: &Path| Ok(std::fs::write(dir.join("policy.json"), ACCEPT)?);
+    let mut node = Node::prepared(configuration, prepare).await?;
+    let id = node.run_pod(&pod(&node, "admitted")).await?;
+    node.create(&id, container("before", "true")).await?;
+    std::fs::write(node.path("policy.json"), r#"{"default":[{"type":"reject"}]}"#)?;
+    let refused = node.create(&id, container("refused", "true")).await.unwrap_err();
+    assert!(refused.message().starts_with("SignatureValidationFailed"), "{refused}");
+    assert!(refused.message().contains(BUSYBOX), "{refused}");
+    std::fs::write(node.path("policy.json"), ACCEPT)?;
+    node.create(&id, container("refused", "true")).await?;
+    node.remove_pod(&id).await?;
+    node.finish()
 }

@@ -1,9 +1,12 @@
 //! Containers are what the request and the image say: process, identity, confinement, stdio, limits, exit.
 
+use std::path::Path;
+
+use anyhow::Context;
 use ochre_cri_api as api;
 use ochre_e2e::{
-    HANDLERS, Node, busybox, container, eventually, file_with, limits, pod, pod_linux, pod_sharing_pids,
-    security,
+    HANDLERS, Node, Parent, busybox, container, eventually, file_with, limits, pod, pod_linux,
+    pod_sharing_pids, security,
 };
 use serde_json::json;
 
@@ -332,6 +335,9 @@ async fn privileged_sees_the_nodes_devices_and_writes_to_sys() -> anyhow::Result
 
 #[tokio::test]
 async fn a_mapped_device_works_and_an_unlisted_one_is_denied() -> anyhow::Result<()> {
+    // Anything that can be read, and that containers do not have by themselves.
+    let device = ["/dev/cpu_dma_latency", "/dev/hwrng"].into_iter().find(|path| Path::new(path).exists());
+    let device = device.ok_or_else(|| anyhow::anyhow!("no device to map"))?;
     let mut node = Node::start().await?;
     for handler in HANDLERS {
         let config = pod(&node, handler);
@@ -339,7 +345,7 @@ async fn a_mapped_device_works_and_an_unlisted_one_is_denied() -> anyhow::Result
         let mut app = idle("app");
         app.devices.push(api::Device {
             container_path: "/dev/timer".into(),
-            host_path: "/dev/cpu_dma_latency".into(),
+            host_path: device.into(),
             permissions: "r".into(),
         });
         security(&mut app).capabilities =
@@ -514,7 +520,7 @@ async fn a_process_that_dies_of_a_signal_exits_with_128_plus_its_number() -> any
             let app = node.launch(&id, app).await?;
             let pid = node.pid(&app).await?;
             ochre_e2e::run("kill", &[&format!("-{signal}"), &pid.to_string()])?;
-            let ended = node.exited(&app).await?;
+            let ended = node.exited(&app).await.with_context(|| format!("{handler} {signal}"))?;
             assert_eq!((ended.exit_code, ended.reason.as_str()), (code, "Error"), "{handler} {signal}");
         }
         node.remove_pod(&id).await?;
@@ -523,13 +529,30 @@ async fn a_process_that_dies_of_a_signal_exits_with_128_plus_its_number() -> any
 }
 
 #[tokio::test]
+async fn a_signal_before_the_start_is_not_lost() -> anyhow::Result<()> {
+    let mut node = Node::start().await?;
+    let id = node.run_pod(&pod_sharing_pids(&node, "early")).await?;
+    for (signal, code) in [("TERM", 143), ("SEGV", 139), ("BUS", 135)] {
+        let mut app = idle(signal);
+        security(&mut app).namespace_options = Some(api::NamespaceOption::default());
+        let app = node.create(&id, app).await?;
+        let pid = node.pid(&app).await?;
+        ochre_e2e::run("kill", &[&format!("-{signal}"), &pid.to_string()])?;
+        let ended = node.exited(&app).await.with_context(|| signal)?;
+        assert_eq!(ended.exit_code, code, "{signal}");
+    }
+    node.remove_pod(&id).await?;
+    node.finish()
+}
+
+#[tokio::test]
 async fn a_missing_program_is_a_start_error_that_names_it_and_the_container_can_be_removed()
 -> anyhow::Result<()> {
     let mut node = Node::start().await?;
-    let parent = format!("ochre-e2e-start-{}", std::process::id());
+    let parent = Parent::new("start")?;
     for handler in HANDLERS {
         let mut config = pod(&node, handler);
-        pod_linux(&mut config).cgroup_parent = format!("/{parent}");
+        pod_linux(&mut config).cgroup_parent = parent.given();
         let id = node.run_pod_with(&config, handler).await?;
         for (name, program) in
             [("absolute", "/no/such/program"), ("searched", "no-such-program"), ("directory", "/tmp")]
@@ -563,17 +586,11 @@ async fn a_missing_program_is_a_start_error_that_names_it_and_the_container_can_
             let left = node.client.runtime.list_containers(request).await?.into_inner().containers;
             assert!(left.is_empty(), "{handler} {name}: {left:?}");
         }
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")?.flatten() {
-            let groups = std::fs::read_dir(hierarchy.path().join(&parent)).into_iter().flatten().flatten();
-            let groups: Vec<_> = groups.map(|group| group.path()).filter(|path| path.is_dir()).collect();
-            assert!(groups.is_empty(), "{handler}: {groups:?}");
-        }
+        assert_eq!(parent.groups(), Vec::<std::path::PathBuf>::new(), "{handler}");
         let good = node.launch(&id, container("absolute", "exit 0")).await?;
         assert_eq!(node.exited(&good).await?.exit_code, 0, "{handler}");
         node.remove_pod(&id).await?;
     }
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")?.flatten() {
-        std::fs::remove_dir(hierarchy.path().join(&parent)).ok();
-    }
+    drop(parent);
     node.finish()
 }

@@ -9,48 +9,47 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ochre_cri_api as api;
 use ochre_e2e::{
-    HANDLERS, Node, container, eventually, file_with, limits, pod, pod_linux, pod_sharing_pids, run, security,
+    HANDLERS, Node, container, eventually, file_with, limits, pod, pod_linux, pod_sharing_pids, run,
+    security, with_systemd,
 };
 
 const MIB: i64 = 1 << 20;
-
-/// Whether the engines of these tests use the systemd driver.
-fn systemd() -> bool {
-    Path::new("/run/systemd/system").is_dir()
-        && std::env::var("CONTAINER_CGROUP_MANAGER").is_ok_and(|driver| driver == "systemd")
-}
 
 fn v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// A parent as the kubelet gives it to burstable pods; gone with the value.
+/// A parent as the kubelet gives it to the burstable pod `limits`; gone with the value.
 struct Parent {
     given: String,
     path: &'static str,
 }
 
+/// The pod's own slice.
+const SLICE: &str = "ochretest-burstable-podlimits_uid.slice";
+
 impl Parent {
     fn new() -> Self {
-        if systemd() {
-            let path = "ochretest.slice/ochretest-burstable.slice";
-            Self { given: format!("/{path}"), path }
+        let path = if with_systemd() {
+            "ochretest.slice/ochretest-burstable.slice/ochretest-burstable-podlimits_uid.slice"
         } else {
-            Self { given: "/ochretest/burstable".into(), path: "ochretest/burstable" }
-        }
+            "ochretest/burstable/podlimits-uid"
+        };
+        Self { given: format!("/{path}"), path }
     }
 }
 
 impl Drop for Parent {
     fn drop(&mut self) {
-        if systemd() {
+        if with_systemd() {
             Command::new("systemctl").args(["stop", "ochretest.slice"]).status().ok();
         }
         let hierarchies =
             std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for root in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
-            std::fs::remove_dir(root.join(self.path)).ok();
-            std::fs::remove_dir(root.join("ochretest")).ok();
+            for group in Path::new(self.path).ancestors().filter(|path| !path.as_os_str().is_empty()) {
+                std::fs::remove_dir(root.join(group)).ok();
+            }
         }
     }
 }
@@ -96,6 +95,16 @@ async fn stats(node: &mut Node, id: &str) -> anyhow::Result<api::ContainerStats>
     answer.stats.ok_or_else(|| anyhow::anyhow!("no stats in the answer"))
 }
 
+/// Which pressures of processors, memory and devices the statistics of a pod have.
+async fn pod_pressure(node: &mut Node, pod: &str) -> anyhow::Result<[bool; 3]> {
+    let request = api::PodSandboxStatsRequest { pod_sandbox_id: pod.into() };
+    let answer = node.client.runtime.pod_sandbox_stats(request).await?.into_inner();
+    let seen = answer.stats.and_then(|stats| stats.linux).unwrap_or_default();
+    let of_pod =
+        [seen.cpu.and_then(|cpu| cpu.psi), seen.memory.and_then(|m| m.psi), seen.io.and_then(|io| io.psi)];
+    Ok(of_pod.map(|psi| psi.is_some()))
+}
+
 /// A container with every kind of limit, that may make device nodes.
 fn limited() -> api::ContainerConfig {
     let mut config = container("limited", "while :; do sleep 0.05; done");
@@ -112,12 +121,12 @@ fn limited() -> api::ContainerConfig {
     config
 }
 
-/// Fails unless every limit of `limited` is in force, and devices are kept from the container.
-async fn in_force(node: &mut Node, id: &str, handler: &str) -> anyhow::Result<()> {
+/// Fails unless every limit of `limited` is in force, as exactly as they can be, and devices are kept from the container.
+async fn in_force(node: &mut Node, id: &str, handler: &str, exact: bool) -> anyhow::Result<()> {
     assert_eq!(memory_limit(node, id).await?, 64 * MIB, "{handler}");
-    // systemd's own granularity is a hundredth of a processor: runc and crun leave it at that.
+    // systemd's own granularity is a hundredth of a processor.
     let quota: u32 = quota(node, id).await?.parse()?;
-    assert!(quota == 35_500 || quota == 36_000 && systemd() && handler != "ochre", "{handler}: {quota}");
+    assert!(quota == 35_500 || quota == 36_000 && !exact, "{handler}: {quota}");
     assert_eq!(limit(node, id, "cpuset", "cpuset.cpus", "cpuset.cpus").await?, "0", "{handler}");
     let weight: u64 = limit(node, id, "cpu", "cpu.shares", "cpu.weight").await?.parse()?;
     assert!(if v2() { (10..100).contains(&weight) } else { weight == 512 }, "{handler}: {weight}");
@@ -139,7 +148,7 @@ async fn limits_hold_in_a_group_below_the_kubelets_parent_and_can_be_changed() -
         let pod = node.run_pod_with(&config, handler).await?;
         let id = node.launch(&pod, limited()).await?;
         let group = node.cgroup(&id, "memory").await?;
-        let name = if systemd() { format!("crio-{id}.scope") } else { format!("crio-{id}") };
+        let name = if with_systemd() { format!("crio-{id}.scope") } else { format!("crio-{id}") };
         // crun puts the process into a group of its own below the scope.
         let expected = Path::new(parent.path).join(&name);
         assert!(
@@ -148,16 +157,20 @@ async fn limits_hold_in_a_group_below_the_kubelets_parent_and_can_be_changed() -
             group.display()
         );
 
-        in_force(&mut node, &id, handler).await?;
+        // runc and crun leave it at what systemd sets.
+        in_force(&mut node, &id, handler, handler == "ochre" || !with_systemd()).await?;
         let seen = stats(&mut node, &id).await?;
         let memory = seen.memory.unwrap();
         assert!(memory.usage_bytes.unwrap().value > 0 && memory.available_bytes.unwrap().value < 64 << 20);
         assert!(seen.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
-        assert_eq!(seen.cpu.unwrap().psi.is_some(), v2() && group.join("cpu.pressure").exists(), "{handler}");
+        let pressure = v2() && group.join("cpu.pressure").exists();
+        let of_container = [seen.cpu.unwrap().psi, memory.psi, seen.io.and_then(|io| io.psi)];
+        assert_eq!(of_container.map(|psi| psi.is_some()), [pressure; 3], "{handler}");
+        assert_eq!(pod_pressure(&mut node, &pod).await?, [pressure; 3], "{handler}");
 
-        if systemd() {
-            run("systemctl", &["daemon-reload"])?;
-            in_force(&mut node, &id, handler).await?;
+        if with_systemd() {
+            rewritten()?;
+            in_force(&mut node, &id, handler, false).await?;
         }
         changed(&mut node, &id, handler).await?;
         node.remove_pod(&pod).await?;
@@ -165,6 +178,12 @@ async fn limits_hold_in_a_group_below_the_kubelets_parent_and_can_be_changed() -
         node.finish()?;
     }
     Ok(())
+}
+
+/// Makes systemd write all it knows into the groups below the parent: after a reload it does so with the next unit there.
+fn rewritten() -> anyhow::Result<()> {
+    run("systemctl", &["daemon-reload"])?;
+    run("systemd-run", &["--quiet", "--scope", &format!("--slice={SLICE}"), "true"]).map(drop)
 }
 
 /// Changes limits, those of the unified hierarchy as well.
@@ -193,8 +212,8 @@ async fn changed(node: &mut Node, id: &str, handler: &str) -> anyhow::Result<()>
     answer?;
     assert_eq!(limit(node, id, "memory", "", "memory.high").await?, high, "{handler}");
     assert_eq!(memory_limit(node, id).await?, 96 * MIB, "{handler}: what was changed before stays");
-    if systemd() && handler != "runc" {
-        run("systemctl", &["daemon-reload"])?;
+    if with_systemd() && handler != "runc" {
+        rewritten()?;
         assert_eq!(limit(node, id, "memory", "", "memory.high").await?, high, "{handler}");
         assert_eq!(memory_limit(node, id).await?, 96 * MIB, "{handler}");
     }
@@ -204,6 +223,49 @@ async fn changed(node: &mut Node, id: &str, handler: &str) -> anyhow::Result<()>
     };
     assert_eq!(update(node, id, unknown).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     Ok(())
+}
+
+#[tokio::test]
+async fn files_of_the_unified_hierarchy_keep_their_values_whatever_systemd_does() -> anyhow::Result<()> {
+    if !with_systemd() || !v2() {
+        println!("skipped: neither the systemd driver nor cgroup v2");
+        return Ok(());
+    }
+    let parent = Parent::new();
+    let mut node = Node::start().await?;
+    let mut config = pod(&node, "limits");
+    pod_linux(&mut config).cgroup_parent.clone_from(&parent.given);
+    let pod = node.run_pod(&config).await?;
+    let asked = [
+        ("memory.high", "67108864"),
+        ("memory.min", "1048576"),
+        ("memory.low", "2097152"),
+        ("memory.swap.max", "4194304"),
+        ("memory.oom.group", "1"),
+        ("cpu.max", "30000 100000"),
+        ("cpu.max.burst", "1000"),
+        ("io.weight", "default 55"),
+        ("pids.max", "77"),
+        ("cpuset.cpus", "0"),
+        ("cpuset.mems", "0"),
+    ];
+    let mut app = container("app", "sleep 10000");
+    limits(&mut app).unified = asked.map(|(file, value)| (file.into(), value.into())).into();
+    let id = node.launch(&pod, app).await?;
+    let mut expected = std::collections::BTreeMap::from(asked);
+    for change in [("memory.high", "50331648"), ("cpu.idle", "1"), ("memory.swap.max", "0")] {
+        for happens in [|| Ok(()), rewritten] {
+            happens()?;
+            for (file, value) in &expected {
+                assert_eq!(limit(&mut node, &id, "", "", file).await?, *value, "{file} before {change:?}");
+            }
+        }
+        let unified = [change].map(|(file, value)| (file.to_owned(), value.to_owned())).into();
+        update(&mut node, &id, api::LinuxContainerResources { unified, ..Default::default() }).await?;
+        expected.insert(change.0, change.1);
+    }
+    node.remove_pod(&pod).await?;
+    node.finish()
 }
 
 #[tokio::test]
@@ -227,7 +289,7 @@ async fn what_the_kernel_kills_for_memory_is_oomkilled_with_every_handler() -> a
 #[tokio::test]
 async fn a_parent_that_the_driver_cannot_use_is_refused() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
-    let other_drivers = if systemd() { "/kubepods/burstable" } else { "kubepods-burstable.slice" };
+    let other_drivers = if with_systemd() { "/kubepods/burstable" } else { "kubepods-burstable.slice" };
     for parent in [other_drivers, "/a/../b", "/../a.slice", "a--b.slice", "/a/./b.slice/..", "x\n.slice"] {
         let mut config = pod(&node, "refused");
         pod_linux(&mut config).cgroup_parent = parent.into();
@@ -292,7 +354,7 @@ impl Unit {
         let name =
             format!("ochre-e2e-{}-{}.service", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         // The cgroupfs driver leaves monitors in the unit, which is why it needs what CRI-O's unit has as well.
-        let kill_mode = if systemd() { "control-group" } else { "process" };
+        let kill_mode = if with_systemd() { "control-group" } else { "process" };
         let (me, command) = (std::process::id(), node.engine.command());
         let log = format!("append:{}", node.engine.log().display());
         let driver = std::env::var("CONTAINER_CGROUP_MANAGER").unwrap_or_default();
@@ -351,7 +413,7 @@ async fn the_engines_unit_is_stopped_and_restarted_under_pods_that_go_on() -> an
         let writer = "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done";
         let writer = node.launch(&pod, container("writer", writer)).await?;
         let group = monitor(&node)?.1;
-        if systemd() {
+        if with_systemd() {
             assert!(group.contains(&format!("/system.slice/crio-conmon-{pod}.scope")), "{group}");
         }
         unit.systemctl("restart")?;

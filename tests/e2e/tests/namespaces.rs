@@ -65,6 +65,28 @@ async fn every_combination_of_the_nodes_namespaces_is_kept() -> anyhow::Result<(
 }
 
 #[tokio::test]
+async fn a_container_gets_the_nodes_network_and_ipc_only_where_its_pod_has_them() -> anyhow::Result<()> {
+    let mut node = Node::start().await?;
+    let own = i32::try_from(std::process::id())?;
+    for handler in HANDLERS {
+        let config = pod(&node, handler);
+        let id = node.run_pod_with(&config, handler).await?;
+        let plain = node.launch(&id, idle("plain")).await?;
+        let mut app = idle("app");
+        let asked = security(&mut app).namespace_options.get_or_insert_default();
+        (asked.network, asked.ipc) = (api::NamespaceMode::Node as i32, api::NamespaceMode::Node as i32);
+        let app = node.launch(&id, app).await?;
+        let (pid, of_pod) = (node.pid(&app).await?, node.pid(&plain).await?);
+        for kind in ["net", "ipc", "uts"] {
+            assert_eq!(namespace(pid, kind)?, namespace(of_pod, kind)?, "{handler} {kind}");
+            assert_ne!(namespace(pid, kind)?, namespace(own, kind)?, "{handler} {kind}");
+        }
+        node.remove_pod(&id).await?;
+    }
+    node.finish()
+}
+
+#[tokio::test]
 async fn a_guest_joins_the_processes_of_its_target_and_of_no_other_container() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
     for handler in HANDLERS {

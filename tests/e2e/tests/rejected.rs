@@ -2,7 +2,7 @@
 //! nothing is changed by it. The object next to it, of the same name, is made right afterwards.
 
 use ochre_cri_api as api;
-use ochre_e2e::{HANDLERS, Node, Present, container, pod, pod_linux, pod_namespaces, security};
+use ochre_e2e::{HANDLERS, Node, Parent, Present, container, pod, pod_linux, pod_namespaces, security};
 use tonic::{Code, Status};
 
 use api::security_profile::ProfileType;
@@ -220,56 +220,33 @@ fn containers(profiles: &std::path::Path, stranger: &str, stopped: &str) -> Vec<
     ]
 }
 
-/// A private parent of the test's cgroups; removed when the test ends.
-struct Parent(String);
-
-impl Parent {
-    fn new() -> Self {
-        let driver = std::env::var("CONTAINER_CGROUP_MANAGER");
-        let systemd = std::path::Path::new("/run/systemd/system").is_dir()
-            && driver.is_ok_and(|driver| driver == "systemd");
-        Self(format!("ochrerejected{}{}", std::process::id(), if systemd { ".slice" } else { "" }))
-    }
-
-    fn pod(&self, node: &Node, name: &str) -> api::PodSandboxConfig {
-        let mut config = pod(node, name);
-        pod_linux(&mut config).cgroup_parent = format!("/{}", self.0);
-        config
-    }
-}
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        if self.0.ends_with(".slice") {
-            std::process::Command::new("systemctl").args(["--quiet", "stop", &self.0]).status().ok();
-        }
-        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        for top in std::iter::once("/sys/fs/cgroup".into()).chain(hierarchies.map(|entry| entry.path())) {
-            std::fs::remove_dir(top.join(&self.0)).ok();
-        }
-    }
+/// A pod below a parent.
+fn pod_below(parent: &Parent, node: &Node, name: &str) -> api::PodSandboxConfig {
+    let mut config = pod(node, name);
+    pod_linux(&mut config).cgroup_parent = parent.given();
+    config
 }
 
 #[tokio::test]
 async fn forbidden_pods_are_refused_and_change_nothing() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
-    let parent = Parent::new();
+    let parent = Parent::new("rejected")?;
     // The bridge and the parent's groups are made with the first pod.
     for handler in HANDLERS {
-        let neighbour = node.run_pod_with(&parent.pod(&node, "neighbour"), handler).await?;
-        let before = Present::on(&mut node, Some(&parent.0)).await?;
+        let neighbour = node.run_pod_with(&pod_below(&parent, &node, "neighbour"), handler).await?;
+        let before = Present::on(&mut node, Some(parent.name())).await?;
         for (name, spoil, words) in pods() {
-            let mut config = parent.pod(&node, "wrong");
+            let mut config = pod_below(&parent, &node, "wrong");
             spoil(&mut config);
             let refused = node.run_pod_with(&config, handler).await;
             let refused = refused.err().unwrap_or_else(|| panic!("{handler} {name}: accepted"));
             check(&format!("{handler} {name}"), &refused, words);
-            Present::unchanged(&mut node, Some(&parent.0), &before, &format!("{handler} {name}")).await?;
+            Present::unchanged(&mut node, Some(parent.name()), &before, &format!("{handler} {name}")).await?;
         }
-        let config = parent.pod(&node, "wrong");
+        let config = pod_below(&parent, &node, "wrong");
         let id = node.run_pod_with(&config, handler).await?;
         node.remove_pod(&id).await?;
-        Present::unchanged(&mut node, Some(&parent.0), &before, "afterwards").await?;
+        Present::unchanged(&mut node, Some(parent.name()), &before, "afterwards").await?;
         node.remove_pod(&neighbour).await?;
     }
     node.finish()
@@ -278,7 +255,7 @@ async fn forbidden_pods_are_refused_and_change_nothing() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_host_port_that_is_taken_is_refused_and_stays_where_it_is() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
-    let parent = Parent::new();
+    let parent = Parent::new("rejected")?;
     let port = |host_ip: &str, protocol: api::Protocol| api::PortMapping {
         host_port: 18_081,
         container_port: 80,
@@ -286,19 +263,19 @@ async fn a_host_port_that_is_taken_is_refused_and_stays_where_it_is() -> anyhow:
         protocol: protocol as i32,
     };
     let with = |node: &Node, name: &str, mapping: api::PortMapping| {
-        let mut config = parent.pod(node, name);
+        let mut config = pod_below(&parent, node, name);
         config.port_mappings = vec![mapping];
         config
     };
     let first = node.run_pod(&with(&node, "first", port("127.0.0.1", api::Protocol::Tcp))).await?;
-    let before = Present::on(&mut node, Some(&parent.0)).await?;
+    let before = Present::on(&mut node, Some(parent.name())).await?;
     for address in ["127.0.0.1", "", "0.0.0.0"] {
         let config = with(&node, "second", port(address, api::Protocol::Tcp));
         let refused = node.run_pod(&config).await.err().unwrap_or_else(|| panic!("{address:?}: accepted"));
         assert_eq!(refused.code(), Code::InvalidArgument, "{address:?}: {refused}");
         let said = refused.message();
         assert!(said.contains("18081") && said.contains("second"), "{address:?}: {refused}");
-        Present::unchanged(&mut node, Some(&parent.0), &before, &format!("{address:?}")).await?;
+        Present::unchanged(&mut node, Some(parent.name()), &before, &format!("{address:?}")).await?;
     }
     // Another protocol and another address are other ports.
     let udp = node.run_pod(&with(&node, "udp", port("127.0.0.1", api::Protocol::Udp))).await?;
@@ -314,21 +291,21 @@ async fn a_host_port_that_is_taken_is_refused_and_stays_where_it_is() -> anyhow:
 #[tokio::test]
 async fn forbidden_containers_are_refused_and_change_nothing() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
-    let parent = Parent::new();
+    let parent = Parent::new("rejected")?;
     let profiles = node.path("profiles");
     std::fs::create_dir(&profiles)?;
     std::fs::write(profiles.join("cut.json"), "{ \"defaultAction\":\n")?;
     std::fs::write(profiles.join("word.json"), r#"{ "defaultAction": "SCMP_ACT_PANIC" }"#)?;
     for handler in HANDLERS {
-        let id = node.run_pod_with(&parent.pod(&node, handler), handler).await?;
-        let elsewhere = node.run_pod_with(&parent.pod(&node, "elsewhere"), handler).await?;
+        let id = node.run_pod_with(&pod_below(&parent, &node, handler), handler).await?;
+        let elsewhere = node.run_pod_with(&pod_below(&parent, &node, "elsewhere"), handler).await?;
         let stranger = node.launch(&elsewhere, container("stranger", "sleep 1000")).await?;
         let stopped = node.launch(&id, container("stopped", "true")).await?;
         node.exited(&stopped).await?;
         // The end is seen before the kernel's last traces of it are gone.
         node.stop_container(&stopped, 0).await?;
         let running = node.launch(&id, container("running", "sleep 1000")).await?;
-        let before = Present::on(&mut node, Some(&parent.0)).await?;
+        let before = Present::on(&mut node, Some(parent.name())).await?;
         for (name, spoil, words) in containers(&profiles, &stranger, &stopped) {
             let mut config = container("wrong", "sleep 1000");
             spoil(&mut config);
@@ -336,7 +313,7 @@ async fn forbidden_containers_are_refused_and_change_nothing() -> anyhow::Result
             let refused = refused.err().unwrap_or_else(|| panic!("{handler} {name}: accepted"));
             check(&format!("{handler} {name}"), &refused, words);
             assert!(refused.message().contains("wrong"), "{handler} {name}: {refused}");
-            Present::unchanged(&mut node, Some(&parent.0), &before, &format!("{handler} {name}")).await?;
+            Present::unchanged(&mut node, Some(parent.name()), &before, &format!("{handler} {name}")).await?;
         }
         let mut guest = container("wrong", "sleep 1000");
         target(&running)(&mut guest);

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ochre_cri_api as api;
-use ochre_e2e::{BUSYBOX, HANDLERS, Node, container, eventually, pod, pod_linux, pod_namespaces, security};
+use ochre_e2e::{
+    BUSYBOX, HANDLERS, Node, Parent, container, eventually, pod, pod_linux, pod_namespaces, security,
+};
 
 fn idle(name: &str) -> api::ContainerConfig {
     container(name, "sleep 10000")
@@ -179,54 +181,22 @@ async fn a_pod_can_use_the_nodes_network_ipc_and_processes() -> anyhow::Result<(
     node.finish()
 }
 
-/// Groups of the test's own, one in each hierarchy (or the one of cgroup v2); gone with the value.
-struct Parent(Vec<PathBuf>);
-
-impl Parent {
-    fn make(name: &str) -> Self {
-        let root = Path::new("/sys/fs/cgroup");
-        let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-        let v2 = root.join("cgroup.procs").exists().then(|| root.to_path_buf());
-        let tops: Vec<_> = match v2 {
-            Some(root) => vec![root],
-            None => hierarchies.filter(|path| path.join("cgroup.procs").exists()).collect(),
-        };
-        let groups: Vec<_> = tops.into_iter().map(|top| top.join(name)).collect();
-        for group in &groups {
-            std::fs::create_dir(group).unwrap();
-        }
-        Self(groups)
-    }
-
-    /// What is inside.
-    fn groups(&self) -> Vec<PathBuf> {
-        let entries = self.0.iter().flat_map(std::fs::read_dir).flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-    }
-}
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        for group in self.groups().iter().chain(&self.0) {
-            std::fs::remove_dir(group).ok();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_container_lives_below_the_pods_cgroup_parent_and_goes_with_its_groups() -> anyhow::Result<()> {
     let mut node = Node::start().await?;
-    let name = format!("ochre-e2e-{}", std::process::id());
-    let parent = Parent::make(&name);
+    let parent = Parent::new("surroundings")?;
     for handler in HANDLERS {
         let mut config = pod(&node, handler);
-        pod_linux(&mut config).cgroup_parent = format!("/{name}");
+        pod_linux(&mut config).cgroup_parent = parent.given();
         let id = node.run_pod_with(&config, handler).await?;
         let app = node.launch(&id, idle("app")).await?;
         for controller in ["memory", "cpu", "pids"] {
             let group = node.cgroup(&app, controller).await?;
             let text = group.display().to_string();
-            assert!(text.contains(&format!("/{name}/")) && text.contains(&app), "{handler}: {text}");
+            assert!(
+                text.contains(&format!("{}/", parent.given())) && text.contains(&app),
+                "{handler}: {text}"
+            );
             assert!(group.is_dir(), "{handler}: {text}");
         }
         node.remove_pod(&id).await?;
@@ -241,11 +211,10 @@ async fn a_container_lives_below_the_pods_cgroup_parent_and_goes_with_its_groups
 async fn a_creation_that_the_kernel_refuses_half_way_leaves_no_cgroup() -> anyhow::Result<()> {
     // More than the kernel takes for pids.max, which runtimes write after they have made the groups.
     let mut node = Node::configured("[crio.runtime]\npids_limit = 99999999\n").await?;
-    let name = format!("ochre-e2e-refused-{}", std::process::id());
-    let parent = Parent::make(&name);
+    let parent = Parent::new("refused")?;
     for handler in HANDLERS {
         let mut config = pod(&node, handler);
-        pod_linux(&mut config).cgroup_parent = format!("/{name}");
+        pod_linux(&mut config).cgroup_parent = parent.given();
         let id = node.run_pod_with(&config, handler).await?;
         let refused = node.create(&id, idle("app")).await.unwrap_err();
         assert!(refused.message().contains("pids.max"), "{handler}: {refused}");

@@ -9,7 +9,7 @@ use super::{Field, Kind, Message, referred};
 
 /// A value that does not fit its field.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
+pub enum LoadError {
     /// The wrong type.
     #[error("{path}: {found} where {wanted} is wanted")]
     Type {
@@ -149,11 +149,7 @@ fn text(value: &Value, place: &Place<'_>) -> Result<String, LoadError> {
 }
 
 #[allow(clippy::cast_sign_loss)] // Protobuf writes negative numbers as ten bytes of two's complement.
-fn signed(
-    value: &Value,
-    place: &Place<'_>,
-    range: std::ops::RangeInclusive<i64>,
-) -> Result<u64, LoadError> {
+fn signed(value: &Value, place: &Place<'_>, range: std::ops::RangeInclusive<i64>) -> Result<u64, LoadError> {
     let number = match value {
         Value::Number(number) => number,
         other => return Err(place.wrong(other, "a whole number")),
@@ -201,7 +197,7 @@ mod tests {
         let config = container(&json!({
             "METADATA": {"name": 5, "attempt": 3}, "log_path": null, "logPath": "x", "nonsense": [1],
             "envs": [{"key": "A", "value": "b c"}], "command": ["sh", true],
-            "linux": {"resources": {"memory_limit_in_bytes": 1 << 40, "oom_score_adj": -998},
+            "linux": {"resources": {"memory_limit_in_bytes": 1_i64 << 40, "oom_score_adj": -998},
                       "security_context": {"run_as_user": {"value": 7}}},
             "labels": {"a": "b"}, "stop_signal": 9,
         }))
@@ -219,7 +215,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named_with_its_path() {
         let said = |value: Value| container(&value).unwrap_err().to_string();
-        assert_eq!(said(json!({"metadata": {"attempt": "x"}})), "metadata.attempt: text where a whole number is wanted");
+        assert_eq!(
+            said(json!({"metadata": {"attempt": "x"}})),
+            "metadata.attempt: text where a whole number is wanted"
+        );
         assert_eq!(said(json!({"metadata": {"attempt": -1}})), "metadata.attempt: -1 does not fit");
         assert_eq!(said(json!({"mounts": {}})), "mounts: an object where a list is wanted");
         assert_eq!(said(json!([])), ": a list where an object is wanted");

@@ -4,15 +4,19 @@
 //! removes it.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ochre_archive::{ApplyOptions, apply_layer};
+use ochre_archive::worker::{Worker, WorkerError};
+use ochre_archive::{Applied, ApplyOptions, Limits, apply_layer};
 use ochre_sys::rooted::Root;
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::layout::LayoutError;
 
+/// Most members: a thousand images with layers and documents of their own.
+const MEMBERS_MAX: u64 = 100_000;
 /// How the directories begin.
 const PREFIX: &str = "import-";
 
@@ -46,8 +50,13 @@ fn remove(directory: &Path) {
 }
 
 impl Unpacked {
-    /// Unpacks `archive` (plain, gzip or zstd) below `temp_dir`. Blocking.
-    pub(super) fn from(archive: &Path, temp_dir: &Path) -> Result<Self, LayoutError> {
+    /// Unpacks `archive` (plain, gzip or zstd) below `temp_dir`, in a worker (`unpacker`; without one in this process).
+    /// Blocking.
+    pub(super) fn from(
+        archive: &Path,
+        temp_dir: &Path,
+        unpacker: Option<&Path>,
+    ) -> Result<Self, LayoutError> {
         let failed = |place: &Path| {
             let place = place.display().to_string();
             move |source| LayoutError::Read { place, source }
@@ -63,14 +72,27 @@ impl Unpacked {
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path))?;
         let unpacked = Self { _lock: lock(&path).map_err(failed(&path))?, path };
         let root = Root::open(&unpacked.path).map_err(failed(&unpacked.path))?;
-        apply_layer(file, &root, None, &ApplyOptions::default())
+        let applied = apply(file, &root, unpacker)
             .map_err(|source| LayoutError::Archive { source: Box::new(source) })?;
-        Ok(unpacked)
+        match applied.replaced {
+            0 => Ok(unpacked),
+            count => Err(LayoutError::Ambiguous { count }),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The way layers are unpacked, without devices and without keeping the archive's form.
+fn apply(mut archive: File, root: &Root, unpacker: Option<&Path>) -> Result<Applied, WorkerError> {
+    let limits = Limits { max_entries: MEMBERS_MAX, ..Limits::default() };
+    let options = ApplyOptions { limits, device_nodes: false };
+    let Some(program) = unpacker else { return Ok(apply_layer(archive, root, None, &options)?) };
+    let nowhere = File::options().write(true).open("/dev/null");
+    let nowhere = nowhere.map_err(|source| WorkerError::Feed { source })?;
+    Worker::start(program, root.as_fd(), nowhere.as_fd(), &options)?.run(&mut archive)
 }
 
 impl Drop for Unpacked {

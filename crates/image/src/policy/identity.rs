@@ -55,14 +55,17 @@ impl TryFrom<Raw> for Identity {
     type Error = String;
 
     fn try_from(raw: Raw) -> Result<Self, String> {
-        let name = |text: &str| Name::parse(text).ok_or_else(|| format!("{text:?} is not an image reference"));
+        let name =
+            |text: &str| Name::parse(text).ok_or_else(|| format!("{text:?} is not an image reference"));
         Ok(match raw {
             Raw::MatchExact {} => Self::MatchExact,
             Raw::MatchRepoDigestOrExact {} => Self::MatchRepoDigestOrExact,
             Raw::MatchRepository {} => Self::MatchRepository,
             Raw::ExactReference { docker_reference } => match name(&docker_reference)? {
                 Name { selector: None, .. } => {
-                    return Err(format!("dockerReference {docker_reference:?} has neither a tag nor a digest"));
+                    return Err(format!(
+                        "dockerReference {docker_reference:?} has neither a tag nor a digest"
+                    ));
                 }
                 name => Self::ExactReference(name),
             },
@@ -150,10 +153,16 @@ fn checked_prefix(key: &str, prefix: String) -> Result<String, String> {
     let fits = match prefix.split_once('/') {
         None => is_domain(&prefix),
         Some((host, _)) => {
-            is_domain(host) && Name::parse(&prefix).is_some_and(|name| name.selector.is_none() && name.repository == prefix)
+            is_domain(host)
+                && Name::parse(&prefix)
+                    .is_some_and(|name| name.selector.is_none() && name.repository == prefix)
         }
     };
-    if fits { Ok(prefix) } else { Err(format!("{key} {prefix:?} is neither a registry host nor a repository")) }
+    if fits {
+        Ok(prefix)
+    } else {
+        Err(format!("{key} {prefix:?} is neither a registry host nor a repository"))
+    }
 }
 
 #[cfg(test)]

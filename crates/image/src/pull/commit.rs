@@ -2,7 +2,7 @@
 //!
 //! The record is written as containers/image writes it, so that podman finds what it needs: the manifest under
 //! `manifest` and under `manifest-<digest>`, the index it came from under `manifest-<digest>`, the configuration under
-//! its digest, and `{}` as metadata (no signatures).
+//! its digest, and the signatures that admitted it as [`crate::trust`] says; `{}` as metadata when there are none.
 //!
 //! A crash between two layers leaves layers without an image, which the next pull of the image uses.
 
@@ -24,9 +24,12 @@ pub(crate) fn commit(
         staged.commit(store, wanted)?;
     }
     let id = resolved.id.clone();
-    let Found { manifest, chosen, index } = resolved.found;
+    let Found { manifest, chosen, index, signatures } = resolved.found;
+    let before = store.image(&id)?.map(|image| image.metadata.clone()).unwrap_or_default();
+    let signatures = crate::trust::items(&signatures, &chosen.0, &before);
     let mut big_data = vec![(manifest.config.digest.to_string(), resolved.config_bytes)];
     big_data.extend(index.map(|(digest, bytes)| (format!("manifest-{digest}"), bytes)));
+    big_data.extend(signatures.big_data);
     big_data.push((format!("manifest-{}", chosen.0), chosen.1.clone()));
     big_data.push(("manifest".to_owned(), chosen.1));
     store.create_image(NewImage {
@@ -36,7 +39,7 @@ pub(crate) fn commit(
         digest: Some(chosen.0),
         big_data,
         created: resolved.config.created.unwrap_or(Timestamp::ZERO),
-        metadata: "{}".to_owned(),
+        metadata: signatures.metadata,
     })?;
     Ok(id)
 }

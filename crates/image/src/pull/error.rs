@@ -148,6 +148,7 @@ impl PullError {
             Self::Policy(error) if error.is_signature_failure() => {
                 Some(PullReason::SignatureValidationFailed)
             }
+            Self::Policy(error) if error.is_unavailable() => Some(PullReason::RegistryUnavailable),
             Self::Registry(error) => unavailable(error),
             Self::AllSources { attempts } => unavailable(&attempts.last()?.1),
             Self::Shared(error) => error.reason(),

@@ -13,6 +13,7 @@ use crate::manifest::{Document, Manifest, ManifestError};
 use crate::platform::Platform;
 use crate::registry::RegistryError;
 use crate::registry::client::{RegistryClient, ServedManifest};
+use crate::trust::Kept;
 
 /// The documents of an image or artifact.
 pub(crate) struct Found {
@@ -21,6 +22,8 @@ pub(crate) struct Found {
     pub(crate) chosen: (Digest, Vec<u8>),
     /// The index that it was chosen from.
     pub(crate) index: Option<(Digest, Vec<u8>)>,
+    /// The signatures that admit it; none where none was demanded.
+    pub(crate) signatures: Vec<Kept>,
 }
 
 /// An image whose configuration is known.
@@ -68,7 +71,8 @@ async fn find_at(
     let index = match parse(&served)? {
         Document::Image(manifest) => {
             check(&manifest, artifacts)?;
-            return Ok(Found { manifest: *manifest, chosen: (served.digest, served.bytes), index: None });
+            let chosen = (served.digest, served.bytes);
+            return Ok(Found { manifest: *manifest, chosen, index: None, signatures: Vec::new() });
         }
         Document::Index(index) => index,
     };
@@ -87,6 +91,7 @@ async fn find_at(
         manifest: *manifest,
         chosen: (chosen.digest, chosen.bytes),
         index: Some((served.digest, served.bytes)),
+        signatures: Vec::new(),
     })
 }
 

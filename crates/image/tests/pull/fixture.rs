@@ -210,6 +210,7 @@ impl Node {
         let mut config = ImageServiceConfig::new(store.clone(), dir.path().join("tmp"));
         config.registries = RegistriesPaths { file, directory: dir.path().join("none") };
         config.policy = PolicyPaths { file: Some(policy), namespaces: None };
+        config.signature_places = dir.path().join("registries.d");
         config.auth_files = AuthFiles::only(dir.path().join("auth.json"));
         config.proxies = Proxies::default();
         config.certs_dirs = vec![dir.path().join("certs.d")];

@@ -101,7 +101,7 @@ async fn layouts_and_archives_are_imported_under_their_name() {
     let node = Node::with("", |_| ());
     let directory = node.dir.path().join("layout");
     layout(&directory, &image, Some("quay.io/own/name:1"));
-    let id = node.images.import(&directory, None).await.unwrap();
+    let id = node.images.import(&directory, None).await.unwrap().remove(0);
     assert_eq!(id.as_str(), image.id());
     assert_eq!(node.store.image(&id).unwrap().unwrap().names, ["quay.io/own/name:1"]);
     assert!(node.file(&id, "file-63").is_some());
@@ -116,7 +116,7 @@ async fn layouts_and_archives_are_imported_under_their_name() {
         .arg(".")
         .status();
     assert!(packed.unwrap().success());
-    let id = node.images.import(&archive, Some("app:2")).await.unwrap();
+    let id = node.images.import(&archive, Some("app:2")).await.unwrap().remove(0);
     assert_eq!(node.store.image(&id).unwrap().unwrap().names, ["localhost/app:2"]);
     assert_eq!(node.images.status("app:2").await.unwrap().unwrap().id, id);
     assert_eq!(std::fs::read_dir(node.dir.path().join("tmp")).unwrap().count(), 0);

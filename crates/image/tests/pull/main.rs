@@ -11,4 +11,6 @@ mod images;
 mod network;
 mod real;
 mod registry;
+mod signing;
 mod tls;
+mod trust;

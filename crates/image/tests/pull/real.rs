@@ -34,7 +34,24 @@ fn serve(dir: &Path, port: u16) -> Running {
     running
 }
 
-fn run(command: &mut Command) -> String {
+/// A running registry, and a node that pulls from it.
+pub(crate) struct Served {
+    pub(crate) host: String,
+    pub(crate) node: Node,
+    _registry: Running,
+}
+
+impl Served {
+    pub(crate) fn new() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let host = format!("127.0.0.1:{port}");
+        let node = Node::with(&format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"), |_| ());
+        let registry = serve(node.dir.path(), port);
+        Self { host, node, _registry: registry }
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -42,10 +59,7 @@ fn run(command: &mut Command) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_registry_serves_and_podman_sees_the_image() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let host = format!("127.0.0.1:{port}");
-    let node = Node::with(&format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"), |_| ());
-    let _registry = serve(node.dir.path(), port);
+    let Served { host, node, _registry } = &Served::new();
     let layers = [Layer::random(300_000, 71), Layer::random(5_000, 72), Layer::random(100, 73)];
     for (media_type, format, tag) in [(OCI_MANIFEST, "oci", "oci"), (OCI_MANIFEST, "v2s2", "docker")] {
         let image = TestImage::new(media_type, &layers);

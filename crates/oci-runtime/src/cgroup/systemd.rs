@@ -2,13 +2,14 @@
 //!
 //! The first process is put into the scope by systemd, so it must exist before; what systemd has no word for, and the
 //! device program, is set in the scope's directory afterwards, which `Delegate=yes` makes ours. Limits that systemd
-//! knows are given to it as well, since a reload would otherwise reset them.
+//! knows are given to it as well, since it would otherwise reset them (`properties.rs`).
 
 use std::path::PathBuf;
 
 use ochre_systemd::{Bus, Error, Property};
 
-use super::{CgroupError, convert};
+use super::CgroupError;
+use super::properties::Properties;
 use crate::spec::Resources;
 
 /// Where a container's scope is, from a cgroups path `slice:prefix:name`.
@@ -60,7 +61,7 @@ impl ScopeName {
     /// # Errors
     /// [`CgroupError::Systemd`].
     pub fn start(&self, id: &str, pid: i32, resources: &Resources, v2: bool) -> Result<(), CgroupError> {
-        let mut properties = vec![
+        let own = [
             Property::Description(format!("container {id}")),
             Property::Delegate(true),
             Property::DefaultDependencies(false),
@@ -69,8 +70,13 @@ impl ScopeName {
             Property::MemoryAccounting(true),
             Property::TasksAccounting(true),
         ];
-        properties.extend(limits(resources, v2));
-        let start = |bus: &mut Bus| bus.start_transient_scope(&self.scope, &self.slice, &[pid], &properties);
+        let mut properties = Properties::of(resources, v2);
+        properties.known.splice(0..0, own);
+        let start = |bus: &mut Bus| {
+            tell(properties.clone(), |given| {
+                bus.start_transient_scope(&self.scope, &self.slice, &[pid], given)
+            })
+        };
         let mut bus = Bus::system().map_err(|source| self.failed(source))?;
         match start(&mut bus) {
             // Left over from a container that failed; nothing runs in it.
@@ -90,11 +96,9 @@ impl ScopeName {
 /// Tells systemd about changed limits of a scope.
 pub(super) fn update(scope: &str, resources: &Resources, v2: bool) -> Result<(), CgroupError> {
     let failed = |source: Error| CgroupError::Systemd { scope: scope.to_owned(), source: Box::new(source) };
-    let properties = limits(resources, v2);
-    if properties.is_empty() {
-        return Ok(());
-    }
-    Bus::system().and_then(|mut bus| bus.set_unit_properties(scope, true, &properties)).map_err(failed)
+    let properties = Properties::of(resources, v2).changeable();
+    let mut bus = Bus::system().map_err(failed)?;
+    tell(properties, |given| bus.set_unit_properties(scope, true, given)).map_err(failed)
 }
 
 /// Stops a scope whose processes are gone, so that its name is free at once. One that is gone already is no error.
@@ -106,40 +110,18 @@ pub(super) fn stop(scope: &str) -> Result<(), CgroupError> {
     }
 }
 
-fn limits(resources: &Resources, v2: bool) -> Vec<Property> {
-    let bytes = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
-    let mut properties = Vec::new();
-    if let Some(limit) = resources.memory.limit.filter(|limit| *limit != 0) {
-        properties.push(if v2 {
-            Property::MemoryMax(bytes(limit))
-        } else {
-            Property::MemoryLimit(bytes(limit))
-        });
+/// Gives systemd properties; without those that an older one does not know if it refuses them all.
+fn tell(properties: Properties, mut give: impl FnMut(&[Property]) -> Result<(), Error>) -> Result<(), Error> {
+    let Properties { known, newer } = properties;
+    let all: Vec<_> = known.iter().chain(&newer).cloned().collect();
+    if all.is_empty() {
+        return Ok(());
     }
-    if let Some(reservation) = resources.memory.reservation.filter(|_| v2) {
-        properties.push(Property::MemoryLow(bytes(reservation)));
+    match give(&all) {
+        // A property, or a value of one, that this systemd has no word for.
+        Err(Error::Refused { .. }) if !newer.is_empty() => give(&known),
+        result => result,
     }
-    if let Some(shares) = resources.cpu.shares.filter(|shares| *shares > 0) {
-        properties.push(if v2 {
-            Property::CpuWeight(convert::cpu_weight(shares))
-        } else {
-            Property::CpuShares(shares.clamp(2, 262_144))
-        });
-    }
-    if let Some(quota) = resources.cpu.quota.filter(|quota| *quota != 0) {
-        let period = resources.cpu.period.filter(|period| *period > 0).unwrap_or(100_000);
-        let per_second =
-            u64::try_from(quota).map_or(u64::MAX, |quota| quota.saturating_mul(1_000_000) / period);
-        // systemd counts in hundredths of a processor; rounded up, so that the finer value set later fits in.
-        properties.push(Property::CpuQuotaPerSecUSec(
-            per_second.checked_next_multiple_of(10_000).unwrap_or(u64::MAX),
-        ));
-        properties.push(Property::CpuQuotaPeriodUSec(period));
-    }
-    if let Some(limit) = resources.pids.limit {
-        properties.push(Property::TasksMax(if limit > 0 { bytes(limit) } else { u64::MAX }));
-    }
-    properties
 }
 
 #[cfg(test)]
@@ -163,16 +145,29 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_told_in_the_words_of_the_world() {
-        let resources: Resources = serde_json::from_str(
-            r#"{"memory":{"limit":5},"cpu":{"shares":1024,"quota":15000},"pids":{"limit":-1}}"#,
-        )
-        .unwrap();
-        let v2 = limits(&resources, true);
-        assert!(v2.contains(&Property::MemoryMax(5)) && v2.contains(&Property::CpuWeight(100)));
-        assert!(
-            v2.contains(&Property::CpuQuotaPerSecUSec(150_000)) && v2.contains(&Property::TasksMax(u64::MAX))
-        );
-        assert!(limits(&resources, false).contains(&Property::CpuShares(1024)));
+    fn an_older_systemd_is_asked_again_without_what_it_does_not_know() {
+        let refused = || Error::Refused {
+            method: "StartTransientUnit",
+            unit: "x.scope".into(),
+            name: "org.freedesktop.DBus.Error.PropertyReadOnly".into(),
+            message: "Cannot set property AllowedCPUs, or unknown property.".into(),
+        };
+        let (known, newer) = (Property::MemoryMax(1), Property::AllowedCpus(vec![1]));
+        let properties =
+            |newer: &[Property]| Properties { known: vec![known.clone()], newer: newer.to_vec() };
+        let mut asked = Vec::new();
+        let answer = tell(properties(std::slice::from_ref(&newer)), |given| {
+            asked.push(given.to_vec());
+            if asked.len() == 1 { Err(refused()) } else { Ok(()) }
+        });
+        assert!(answer.is_ok());
+        assert_eq!(asked, [vec![known.clone(), newer.clone()], vec![known.clone()]]);
+        // What was not the reason is not tried twice.
+        let mut times = 0;
+        let answer = tell(properties(&[]), |_| {
+            times += 1;
+            Err(refused())
+        });
+        assert!(matches!(answer, Err(Error::Refused { .. })) && times == 1);
     }
 }

@@ -102,23 +102,31 @@ pub(super) fn apply(group: &Path, resources: &Resources) -> Result<(), CgroupErr
     Ok(())
 }
 
-fn memory(group: &Path, memory: &Memory) -> Result<(), CgroupError> {
-    let limit = memory.limit.filter(|limit| *limit != 0);
-    if let (Some(true), Some(limit)) = (memory.check_before_update, limit.filter(|limit| *limit > 0)) {
-        let usage = files::read(&group.join("memory.current"))?.trim().parse::<i64>().unwrap_or(0);
-        if usage > limit {
-            return Err(CgroupError::Invalid {
-                field: "memory.limit (below the usage)",
-                value: limit.to_string(),
-            });
-        }
+/// Refuses a limit below the usage, if that is asked for.
+pub(super) fn check_usage(group: &Path, memory: &Memory) -> Result<(), CgroupError> {
+    let limit = memory.limit.filter(|limit| *limit > 0);
+    let (Some(true), Some(limit)) = (memory.check_before_update, limit) else { return Ok(()) };
+    let usage = files::read(&group.join("memory.current"))?.trim().parse::<i64>().unwrap_or(0);
+    if usage <= limit {
+        return Ok(());
     }
-    let swap = match convert::swap_max(memory.swap, limit)? {
+    Err(CgroupError::Invalid { field: "memory.limit (below the usage)", value: limit.to_string() })
+}
+
+/// `memory.swap.max`; `None` to keep what is.
+pub(super) fn swap_max(memory: &Memory) -> Result<Option<String>, CgroupError> {
+    let limit = memory.limit.filter(|limit| *limit != 0);
+    Ok(match convert::swap_max(memory.swap, limit)? {
         // Without a limit of memory there is none of swap.
         None if limit == Some(-1) && memory.swap.is_none() => Some("max".to_owned()),
         swap => swap,
-    };
-    if let Some(swap) = swap {
+    })
+}
+
+fn memory(group: &Path, memory: &Memory) -> Result<(), CgroupError> {
+    check_usage(group, memory)?;
+    let limit = memory.limit.filter(|limit| *limit != 0);
+    if let Some(swap) = swap_max(memory)? {
         // Kernels without swap accounting have no such file; nothing can be swapped out to be limited then.
         files::write_if_present(&group.join("memory.swap.max"), &swap)?;
     }

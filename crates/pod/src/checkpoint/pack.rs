@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ochre_types::Timestamp;
+use ochre_types::{ContainerId, Timestamp};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor};
 use serde_json::json;
 
@@ -33,9 +33,7 @@ pub(super) fn pack(
     location: &Path,
 ) -> Result<(), Error> {
     let deleted = changes(engine, container, &work.join(CHANGES))?;
-    let mut name = location.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", container.id.short()));
-    let part = Part { path: location.with_file_name(name) };
+    let part = Part { path: part(location, &container.id) };
     let failed = |source| Error::io("writing checkpoint", &part.path)(source);
     let file = create(&part.path).map_err(failed)?;
     let mut archive = Archive::new(BufWriter::new(file));
@@ -61,6 +59,13 @@ pub(super) fn pack(
         .and_then(|file| file.sync_all())
         .map_err(failed)?;
     std::fs::rename(&part.path, location).map_err(Error::io("placing checkpoint", location))
+}
+
+/// Where the archive is written before it is whole.
+pub(super) fn part(location: &Path, id: &ContainerId) -> PathBuf {
+    let mut name = location.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", id.short()));
+    location.with_file_name(name)
 }
 
 /// A file that is removed unless it has left for its place.

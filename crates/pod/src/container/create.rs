@@ -56,6 +56,7 @@ pub(super) async fn create(engine: &Arc<Engine>, container: &Arc<Container>) -> 
     super::driver::check_ready(&container.sandbox)?;
     crate::checkpoint::refuse_archive(&container.config.image)?;
     let image = engine.node.images.resolve(&container.config.image).await?;
+    admit(engine, container, &image).await?;
     crate::checkpoint::refuse_image(&container.config.image, &image.summary)?;
     let volumes = volumes::resolve(engine, container).await?;
     let result = perform(engine, container, image, volumes).await;
@@ -65,6 +66,16 @@ pub(super) async fn create(engine: &Arc<Engine>, container: &Arc<Container>) -> 
         tracing::warn!(container = %container.id, "undoing the failed creation: {error}");
     }
     result
+}
+
+/// The policy is asked again, about the name that the pod's author wrote: it may have changed since the pull, and the
+/// pull may have been for another namespace. An image without any name came from this node's own disk.
+async fn admit(engine: &Engine, container: &Container, image: &ResolvedImage) -> Result<(), Error> {
+    let written = Some(&container.config.user_specified_image).filter(|name| !name.is_empty());
+    let names = image.summary.repo_tags.iter().chain(&image.summary.repo_digests);
+    let Some(name) = written.into_iter().chain(names).next() else { return Ok(()) };
+    let namespace = Some(container.sandbox.config.metadata.namespace.as_str());
+    Ok(engine.node.images.admit(name, &image.summary.id, namespace).await?)
 }
 
 async fn perform(

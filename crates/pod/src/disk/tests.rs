@@ -12,7 +12,7 @@ use ochre_types::ImageId;
 use super::latest::{ContainerPhase, ImageRecord, SandboxPhase, UserRecord, VolumeRecord};
 use super::*;
 
-fn sandbox() -> latest::Sandbox {
+pub(crate) fn sandbox() -> latest::Sandbox {
     latest::Sandbox {
         id: SandboxId::generate(),
         boot_id: "boot".into(),

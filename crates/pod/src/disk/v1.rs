@@ -27,6 +27,8 @@ pub(crate) enum SandboxPhase {
     Stopped,
     /// A removal had begun.
     Removing,
+    /// Its creation failed and could be undone in part only: the rest of its effects may exist.
+    Undoing,
 }
 
 /// A sandbox and every effect it has on the node.

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use ochre_runtime::config::SandboxConfig;
-use ochre_types::{SandboxId, Timestamp};
+use ochre_types::SandboxId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::run::Plan;
 use super::state::Event;
-use super::{PodResources, Sandbox, SandboxState, Seed};
+use super::{PodResources, Sandbox, SandboxState};
 use crate::engine::{Engine, Pods};
 use crate::error::{Error, Shared};
 use crate::events::EventKind;
@@ -45,16 +45,9 @@ impl Pods {
         let plan = Plan::check(&self.engine, &config).map_err(Arc::new)?;
         let mut started = None;
         let metadata = config.metadata.clone();
-        let claim = self.engine.registry.claim_sandbox(&metadata, || {
-            let (sandbox, commands) = Sandbox::new(Seed {
-                id: plan.id.clone(),
-                config: config.clone(),
-                created_at: Timestamp::now(),
-                handler: plan.handler.clone(),
-                log_directory: plan.log_directory.clone(),
-                namespaces: plan.namespaces.clone(),
-                state: SandboxState::Creating,
-            });
+        let claim = self.engine.registry.claim_sandbox(&metadata, |pairs| {
+            let id = pairs.free_id(SandboxId::generate);
+            let (sandbox, commands) = Sandbox::new(plan.seed(&self.engine, &config, id));
             started = Some(commands);
             sandbox
         });

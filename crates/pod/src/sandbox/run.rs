@@ -1,9 +1,9 @@
 //! RunPodSandbox, the story: check → intent → namespaces, files and network beside the monitor → pause → ready.
 //!
 //! The intent record is written before the first effect and names all of them: run directory, pins, shm mount,
-//! network, monitor. A failure or a crash at any later line is undone from that record (`stop::undo`).
+//! network, monitor. A failure or a crash at any later line is undone from that record; what cannot be undone then keeps
+//! its record and is tried again (`leftover.rs`).
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,14 +15,15 @@ use ochre_runtime::config::{NamespaceMode, Protocol, SandboxConfig};
 use ochre_runtime::files;
 use ochre_runtime::namespaces::id_map;
 use ochre_runtime::namespaces::{
-    NamespaceError, NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, merge_sysctls,
+    NamespaceError, NamespaceSettings, PodNamespace, PodNamespaces, Sysctl, check_hostname, hostname,
+    merge_sysctls,
 };
 use ochre_runtime::spec::selinux::Categories;
 use ochre_sys::atomic::Durability;
-use ochre_types::{ContainerId, SandboxId};
+use ochre_types::{ContainerId, SandboxId, Timestamp};
 
-use super::state::Live;
-use super::{Sandbox, record};
+use super::state::{Live, SandboxState};
+use super::{Sandbox, Seed, leftover, record};
 use crate::disk::latest::SandboxPhase;
 use crate::disk::make_private;
 use crate::engine::{Engine, blocking};
@@ -34,10 +35,9 @@ const MONITOR_SCORE: i32 = -999;
 
 /// A request that has passed every check which needs no side effect.
 pub(super) struct Plan {
-    pub(super) id: SandboxId,
-    pub(super) handler: String,
-    pub(super) log_directory: PathBuf,
-    pub(super) namespaces: PodNamespaces,
+    handler: String,
+    /// `None`: one of the engine's, named after the id.
+    log_directory: Option<PathBuf>,
 }
 
 impl Plan {
@@ -54,22 +54,20 @@ impl Plan {
         if config.namespaces.network != NamespaceMode::Node {
             engine.node.network.status().map_err(|e| Error::NetworkNotReady { reason: e.reason })?;
         }
-        let id = free_id(engine);
-        let log_directory = log_directory(engine, config, &id)?;
-        let namespaces = PodNamespaces::plan(&engine.node.paths.namespaces_dir, &id, &own_namespaces(config));
-        Ok(Self { id, handler, log_directory, namespaces })
+        Ok(Self { handler, log_directory: log_directory(config)? })
     }
-}
 
-/// An id whose SELinux categories no other pod has.
-fn free_id(engine: &Engine) -> SandboxId {
-    let used: HashSet<Categories> =
-        engine.registry.sandboxes().iter().map(|sandbox| Categories::of(&sandbox.id)).collect();
-    // There are half a million pairs, so the first nearly always fits.
-    loop {
-        let id = SandboxId::generate();
-        if !used.contains(&Categories::of(&id)) {
-            return id;
+    /// The pod to be, once it has an id.
+    pub(super) fn seed(self, engine: &Engine, config: &SandboxConfig, id: SandboxId) -> Seed {
+        let paths = &engine.node.paths;
+        Seed {
+            config: config.clone(),
+            created_at: Timestamp::now(),
+            handler: self.handler,
+            log_directory: self.log_directory.unwrap_or_else(|| paths.log_dir.join(id.as_str())),
+            namespaces: PodNamespaces::plan(&paths.namespaces_dir, &id, &own_namespaces(config)),
+            state: SandboxState::Creating,
+            id,
         }
     }
 }
@@ -90,11 +88,8 @@ fn check_names(config: &SandboxConfig) -> Result<(), Error> {
             ));
         }
     }
-    let hostname = &config.hostname;
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    // 64 is the kernel's limit (sethostname(2)).
-    if hostname.len() > 64 || !hostname.chars().all(good) {
-        return Err(invalid("hostname", hostname, "at most 64 letters, digits, dots and hyphens"));
+    if !config.hostname.is_empty() {
+        check_hostname(&config.hostname)?;
     }
     for (field, mode) in
         [("network namespace mode", config.namespaces.network), ("ipc namespace mode", config.namespaces.ipc)]
@@ -114,9 +109,9 @@ pub(crate) fn invalid(field: &'static str, value: &str, reason: &'static str) ->
 }
 
 /// The directory for logs: absolute, without `..`, so that no name of a pod leads elsewhere.
-fn log_directory(engine: &Engine, config: &SandboxConfig, id: &SandboxId) -> Result<PathBuf, Error> {
+fn log_directory(config: &SandboxConfig) -> Result<Option<PathBuf>, Error> {
     if config.log_directory.is_empty() {
-        return Ok(engine.node.paths.log_dir.join(id.as_str()));
+        return Ok(None);
     }
     let path = PathBuf::from(&config.log_directory);
     let plain = path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
@@ -127,7 +122,7 @@ fn log_directory(engine: &Engine, config: &SandboxConfig, id: &SandboxId) -> Res
     {
         return Err(invalid("log_directory", &config.log_directory, "an absolute path without `..`"));
     }
-    Ok(path)
+    Ok(Some(path))
 }
 
 /// The namespaces of the pod's own. A pod in the host's network keeps the host's name as well, as every engine does.
@@ -153,13 +148,10 @@ fn sysctls(engine: &Engine, config: &SandboxConfig) -> Result<Vec<Sysctl>, Error
 
 /// Performs it. On failure everything that was made is undone before the error is returned.
 pub(super) async fn run(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Live, Error> {
+    leftover::undo_of(engine, &sandbox.config.metadata).await;
     let result = perform(engine, sandbox).await;
     if result.is_err() {
-        let failures = super::stop::undo(engine, sandbox).await;
-        let forgotten = engine.records.remove_sandbox(&sandbox.id);
-        for failure in failures.iter().chain(forgotten.as_ref().err()) {
-            tracing::warn!(pod = %sandbox.id, "undoing the failed creation: {failure}");
-        }
+        leftover::undo(engine, sandbox).await;
     }
     result
 }
@@ -197,7 +189,7 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
     let (engine, sandbox) = (Arc::clone(engine), Arc::clone(sandbox));
     blocking(sandbox.id.to_string(), move || {
         let dir = engine.sandbox_dir(&sandbox);
-        let hostname = hostname(&sandbox);
+        let hostname = hostname(&sandbox.config, &sandbox.id);
         let has_user_namespace = id_map::of_pod(&sandbox.config.namespaces).is_some();
         if has_user_namespace {
             open_passage(&engine, &sandbox.handler)?;
@@ -236,17 +228,6 @@ async fn surroundings(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<Op
 fn shm_size(config: &SandboxConfig) -> Result<u64, Error> {
     let wanted = files::SHM_SIZE_ANNOTATIONS.iter().find_map(|key| config.annotations.get(*key));
     wanted.map_or(Ok(files::DEFAULT_SHM_SIZE), |text| Ok(files::shm_size(text)?))
-}
-
-/// The pod's hostname: the request's, the host's in the host's network, otherwise the short id.
-pub(crate) fn hostname(sandbox: &Sandbox) -> String {
-    if !sandbox.config.hostname.is_empty() {
-        return sandbox.config.hostname.clone();
-    }
-    if sandbox.namespaces.path(PodNamespace::Uts).is_none() {
-        return rustix::system::uname().nodename().to_string_lossy().into_owned();
-    }
-    sandbox.id.short().to_owned()
 }
 
 fn attach(engine: &Engine, sandbox: &Sandbox, netns: &Path) -> Result<Attachment, Error> {

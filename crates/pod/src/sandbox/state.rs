@@ -4,7 +4,7 @@
 //!   Creating ──Ran──▶ Ready ──StopRequested──▶ Stopping ──Stopped──▶ Stopped ──RemoveRequested──▶ Removing ──▶ (gone)
 //!    Failed                                        └─ a stop that failed half-way stays here; the retry goes on
 //!      ▼
-//!    (gone)
+//!    (gone), or a leftover without a name: `leftover.rs`
 //! ```
 //!
 //! `apply` is pure; the driver is its only caller. CRI knows two states, READY and NOTREADY: only `Ready` is READY.

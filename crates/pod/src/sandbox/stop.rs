@@ -1,5 +1,8 @@
 //! StopPodSandbox, the story: mark → containers killed, all at once → network, pins, shm → monitor → stopped.
 //!
+//! A monitor is looked for at its socket where none is connected: one that did not end when it was told to is told again
+//! by the retry, and so is one that outlived the daemon.
+//!
 //! `undo` is the same teardown for a creation that failed or was cut short by a crash: every step tolerates that its
 //! effect was never made, all steps run, and all failures come back.
 
@@ -83,6 +86,9 @@ pub(crate) async fn undo(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Vec<Er
 async fn end_monitor(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
     // A replacement that is under way is waited for, so that it does not outlive the pod.
     let _turn = sandbox.replacing.lock().await;
+    if sandbox.monitor().is_none() {
+        crate::monitor::reconnect(engine, sandbox).await;
+    }
     let monitor = sandbox.monitor();
     let ended = tokio::time::timeout(MONITOR_PATIENCE, async {
         end_pause(engine, sandbox, monitor.as_ref()).await?;

@@ -69,7 +69,7 @@ pub enum HandlerError {
         #[source]
         source: io::Error,
     },
-    /// The runtime did not answer in time and was killed.
+    /// The runtime did not answer in time, or without end, and was killed.
     #[error("runtime handler {name}: {path} {argument} did not end within {limit:?}")]
     NoAnswer {
         /// Its name.

@@ -1,22 +1,19 @@
 //! Finding a runtime and asking it, under a deadline and with a limit on what it may answer.
 
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use ochre_sys::invoke::{self, End, Limits};
 
 use super::{DEFAULT_ROOT, Handler, HandlerConfig, HandlerError, HandlerFeatures, HandlerType};
 use crate::spec::seccomp::SeccompProfile;
 
-const LIMIT: Duration = Duration::from_secs(2);
-/// Most output kept of each stream; the rest is read and dropped. Real feature documents have 10 KiB.
+/// A runtime that is read from a slow disk for the first time, on a node that is starting, has taken more than two.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Most output of each stream. Real feature documents have 10 KiB.
 const MAX_OUTPUT: usize = 1 << 20;
 const MAX_ERROR_TEXT: usize = 300;
 
@@ -103,92 +100,18 @@ fn failed(name: &str, path: &Path, argument: &'static str, answer: &Answer) -> H
 
 fn ask(name: &str, path: &Path, argument: &'static str, search_path: &OsStr) -> Result<Answer, HandlerError> {
     let execute = |source| HandlerError::Execute { name: name.to_owned(), path: path.to_path_buf(), source };
-    let mut child = Command::new(path)
-        .arg(argument)
-        .env_clear()
-        .env("PATH", search_path)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(execute)?;
-    let collected = collect(&mut child, Instant::now() + LIMIT);
-    if !matches!(collected, Ok(Some(_))) {
-        // It may have ended just now; either way it is waited for.
-        drop(child.kill());
-    }
-    let status = child.wait().map_err(execute)?;
-    match collected.map_err(execute)? {
-        Some((stdout, stderr)) => Ok(Answer { status, stdout, stderr }),
-        None => Err(HandlerError::NoAnswer {
+    let mut command = Command::new(path);
+    command.arg(argument).env_clear().env("PATH", search_path).current_dir("/");
+    let limits = Limits::within(LIMIT, MAX_OUTPUT, MAX_OUTPUT);
+    let outcome = invoke::run(&mut command, &[], limits).map_err(execute)?;
+    match outcome.end {
+        End::Exited(status) => Ok(Answer { status, stdout: outcome.stdout, stderr: outcome.stderr }),
+        // What never ends to answer has not answered either.
+        End::Deadline | End::Flood => Err(HandlerError::NoAnswer {
             name: name.to_owned(),
             path: path.to_path_buf(),
             argument,
             limit: LIMIT,
         }),
-    }
-}
-
-/// Reads both streams until the child ends; `None` when the deadline came first. The end of the child counts and not
-/// that of the streams: something it started may keep them open.
-fn collect(child: &mut Child, deadline: Instant) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let mut stdout = Stream::new(child.stdout.take().map(OwnedFd::from))?;
-    let mut stderr = Stream::new(child.stderr.take().map(OwnedFd::from))?;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        let open = stdout.pipe.iter().chain(&stderr.pipe).map(|pipe| PollFd::new(pipe, PollFlags::IN));
-        let mut fds: Vec<PollFd<'_>> =
-            std::iter::once(PollFd::new(&pidfd, PollFlags::IN)).chain(open).collect();
-        match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let has_ended = !fds[0].revents().is_empty();
-        drop(fds);
-        stdout.drain()?;
-        stderr.drain()?;
-        if has_ended {
-            return Ok(Some((stdout.content, stderr.content)));
-        }
-    }
-}
-
-struct Stream {
-    /// `None` after its end.
-    pipe: Option<OwnedFd>,
-    content: Vec<u8>,
-}
-
-impl Stream {
-    fn new(pipe: Option<OwnedFd>) -> io::Result<Self> {
-        if let Some(pipe) = &pipe {
-            rustix::io::ioctl_fionbio(pipe.as_fd(), true)?;
-        }
-        Ok(Self { pipe, content: Vec::new() })
-    }
-
-    /// Takes what is there now, at most so much that the deadline is looked at again soon.
-    fn drain(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 8192];
-        for _ in 0..64 {
-            let Some(pipe) = &self.pipe else { return Ok(()) };
-            match rustix::io::read(pipe, &mut buffer[..]) {
-                Ok(0) => self.pipe = None,
-                Ok(length) => {
-                    let room = MAX_OUTPUT.saturating_sub(self.content.len());
-                    self.content.extend_from_slice(&buffer[..length.min(room)]);
-                }
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 }

@@ -261,3 +261,30 @@ fn a_range_of_ping_groups_is_the_containers() {
     let other = Sysctl::new("net.ipv4.ip_local_port_range", "1024 2000").unwrap();
     assert_eq!(other.clone().in_user_namespace(&groups).unwrap(), other);
 }
+
+#[test]
+fn a_hostname_is_the_pods_the_nodes_or_the_short_id() {
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let id = SandboxId::generate();
+    for (given, network, expected) in [
+        ("web", NamespaceMode::Pod, "web"),
+        ("web", NamespaceMode::Node, "web"),
+        ("", NamespaceMode::Pod, id.short()),
+        ("", NamespaceMode::Node, &node),
+    ] {
+        let mut config = crate::spec::tests::sandbox();
+        config.hostname = given.into();
+        config.namespaces.network = network;
+        assert_eq!(hostname(&config, &id), expected, "{given:?} {network:?}");
+    }
+    let long = "h".repeat(MAX_HOSTNAME);
+    for (name, good) in [
+        ("web-1.example_x", true),
+        (long.as_str(), true),
+        (&format!("{long}h"), false),
+        ("a b", false),
+        ("", false),
+    ] {
+        assert_eq!(check_hostname(name).is_ok(), good, "{name:?}");
+    }
+}

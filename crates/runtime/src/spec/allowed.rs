@@ -19,6 +19,12 @@ pub(super) struct Annotation {
 pub(super) const DEVICES: Annotation =
     Annotation { newer: "devices.crio.io", older: "io.kubernetes.cri-o.Devices" };
 
+/// `true`: a volume whose top directory has its SELinux label is taken to have it throughout.
+pub(super) const TRY_SKIP_RELABEL: Annotation = Annotation {
+    newer: "try-skip-volume-selinux-label.crio.io",
+    older: "io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel",
+};
+
 /// What the default handler acts on where no table says anything (CRI-O's built-in table).
 pub const DEFAULT_ALLOWED_ANNOTATIONS: [&str; 2] = ["io.containers.trace-syscall", DEVICES.older];
 

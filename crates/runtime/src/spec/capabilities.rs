@@ -1,12 +1,13 @@
 //! The five capability sets of a process.
 //!
-//! Names come from the configuration and from requests, with or without `CAP_`; numbers are the kernel's
-//! (`include/uapi/linux/capability.h`, up to 40 in Linux 5.9 and later). Inheritable and ambient stay empty unless
+//! Names come from the configuration and from requests, with or without `CAP_`; numbers and names are those of
+//! [`ochre_sys::capability`], which knows the kernel's; here they meet the names of the OCI library. Inheritable and ambient stay empty unless
 //! somebody asked for them by name: a non-empty inheritable set hands capabilities to files that ask for them
 //! (CVE-2022-27652), and ambient ones survive the change to a non-root user (CVE-2018-1000400).
 
 use std::collections::BTreeSet;
 
+use ochre_sys::capability::{self, Capabilities as Numbers};
 use oci_spec::runtime::{Capability, LinuxCapabilities};
 
 use crate::clamp::Held;
@@ -14,109 +15,64 @@ use crate::config::Capabilities;
 
 use super::Error;
 
-/// Every capability in the order of its number: index 0 is number 0.
-const BY_NUMBER: [Capability; 41] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::DacReadSearch,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setpcap,
-    Capability::LinuxImmutable,
-    Capability::NetBindService,
-    Capability::NetBroadcast,
-    Capability::NetAdmin,
-    Capability::NetRaw,
-    Capability::IpcLock,
-    Capability::IpcOwner,
-    Capability::SysModule,
-    Capability::SysRawio,
-    Capability::SysChroot,
-    Capability::SysPtrace,
-    Capability::SysPacct,
-    Capability::SysAdmin,
-    Capability::SysBoot,
-    Capability::SysNice,
-    Capability::SysResource,
-    Capability::SysTime,
-    Capability::SysTtyConfig,
-    Capability::Mknod,
-    Capability::Lease,
-    Capability::AuditWrite,
-    Capability::AuditControl,
-    Capability::Setfcap,
-    Capability::MacOverride,
-    Capability::MacAdmin,
-    Capability::Syslog,
-    Capability::WakeAlarm,
-    Capability::BlockSuspend,
-    Capability::AuditRead,
-    Capability::Perfmon,
-    Capability::Bpf,
-    Capability::CheckpointRestore,
-];
-
-/// A set of capabilities as the kernel keeps it: bit n is capability number n.
+/// A set of capabilities as the kernel keeps it, its members by their OCI names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CapabilitySet(u64);
+pub struct CapabilitySet(Numbers);
 
 impl CapabilitySet {
     /// No capability.
-    pub const EMPTY: Self = Self(0);
+    pub const EMPTY: Self = Self(Numbers(0));
     /// Every capability this engine knows.
-    pub const ALL: Self = Self((1 << BY_NUMBER.len()) - 1);
+    pub const ALL: Self = Self(Numbers::KNOWN);
 
     /// From the kernel's bits (`/proc/<pid>/status`); capabilities newer than this engine are left out.
     pub const fn from_bits(bits: u64) -> Self {
-        Self(bits & Self::ALL.0)
+        Self(Numbers(bits).intersection(Numbers::KNOWN))
     }
 
     /// Adds one.
     pub fn insert(&mut self, capability: Capability) {
-        self.0 |= bit(capability);
+        self.0 = self.0.union(only(capability));
     }
 
     /// Takes one away.
     pub fn remove(&mut self, capability: Capability) {
-        self.0 &= !bit(capability);
+        self.0 = self.0.difference(only(capability));
     }
 
     /// Whether it is in the set.
     pub fn contains(self, capability: Capability) -> bool {
-        self.0 & bit(capability) != 0
+        !self.0.intersection(only(capability)).is_empty()
     }
 
     /// What both sets have.
     pub const fn intersection(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+        Self(self.0.intersection(other.0))
     }
 
     /// What this set has and the other lacks.
     pub const fn difference(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        Self(self.0.difference(other.0))
     }
 
     /// What either set has.
     pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        Self(self.0.union(other.0))
     }
 
     /// Whether there is nothing in it.
     pub const fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0.is_empty()
     }
 
     /// The members by number.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
-        BY_NUMBER.into_iter().filter(move |capability| self.contains(*capability))
+        self.0.numbers().filter_map(of_number)
     }
 
     /// The members' names, `CAP_` in front, by number.
     pub fn names(self) -> Vec<String> {
-        self.iter().map(|capability| format!("CAP_{capability}")).collect()
+        self.0.numbers().filter_map(capability::name).collect()
     }
 }
 
@@ -128,8 +84,18 @@ impl FromIterator<Capability> for CapabilitySet {
     }
 }
 
-fn bit(capability: Capability) -> u64 {
-    BY_NUMBER.iter().position(|known| *known == capability).map_or(0, |number| 1 << number)
+/// The set of one; empty for one that the kernel's table does not have.
+fn only(capability: Capability) -> Numbers {
+    let mut set = Numbers::default();
+    if let Some(number) = capability::number(&capability.to_string()) {
+        set.insert(number);
+    }
+    set
+}
+
+/// The OCI name of a number.
+fn of_number(number: u8) -> Option<Capability> {
+    capability::name(number)?.strip_prefix("CAP_")?.parse().ok()
 }
 
 /// Reads a capability name in any case, with or without `CAP_`.
@@ -137,9 +103,9 @@ fn bit(capability: Capability) -> u64 {
 /// # Errors
 /// [`Error::UnknownCapability`].
 pub fn parse(name: &str) -> Result<Capability, Error> {
-    let upper = name.to_ascii_uppercase();
-    let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    bare.parse().map_err(|_| Error::UnknownCapability { name: name.to_owned() })
+    capability::number(name)
+        .and_then(of_number)
+        .ok_or_else(|| Error::UnknownCapability { name: name.to_owned() })
 }
 
 /// The sets of one process before they are written into its spec.
@@ -245,9 +211,11 @@ mod tests {
             (24, "SYS_RESOURCE"),
             (40, "CHECKPOINT_RESTORE"),
         ] {
-            assert_eq!(bit(parse(name).unwrap()), 1 << number, "{name}");
+            assert_eq!(only(parse(name).unwrap()), Numbers(1 << number), "{name}");
         }
+        // Every number has an OCI name and every OCI name a number.
         assert_eq!(CapabilitySet::ALL.iter().count(), 41);
+        assert_eq!(CapabilitySet::ALL.iter().collect::<CapabilitySet>(), CapabilitySet::ALL);
         assert_eq!(CapabilitySet::from_bits(u64::MAX), CapabilitySet::ALL);
     }
 

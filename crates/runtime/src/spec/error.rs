@@ -201,6 +201,15 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A volume that cannot be given the container's SELinux label.
+    #[error("mount {path:?} cannot be relabelled")]
+    Relabel {
+        /// Path in the container.
+        path: String,
+        /// Why.
+        #[source]
+        source: super::selinux::RelabelError,
+    },
     /// Id mappings, or what goes with them, cannot be used.
     #[error(transparent)]
     IdMap(#[from] IdMapError),
@@ -297,6 +306,7 @@ impl Error {
         match self {
             Self::User(error) => error.kind(),
             Self::Cdi(error) => error.kind(),
+            Self::Relabel { source, .. } => source.kind(),
             Self::AppArmor(error) => error.kind(),
             Self::Rootfs { source, .. } | Self::Own { source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use crate::clamp::Warning;
 use crate::config::NamespaceMode;
 
 use super::error::shortened;
@@ -55,12 +54,8 @@ pub(super) struct Generated<'a> {
 ///
 /// # Errors
 /// Any volume that cannot be mounted as asked.
-pub(super) fn mounts(
-    input: &ContainerInput<'_>,
-    generated: Generated<'_>,
-    warnings: &mut Vec<Warning>,
-) -> Result<Mounts, Error> {
-    let Volumes { list: volumes, created, root_propagation } = volume::volumes(input, warnings)?;
+pub(super) fn mounts(input: &ContainerInput<'_>, generated: Generated<'_>) -> Result<Mounts, Error> {
+    let Volumes { list: volumes, created, root_propagation } = volume::volumes(input)?;
     let mut list = defaults(input);
     list.extend(generated.files.iter().map(|(path, file)| pod_file(path, file, generated.readonly_root)));
     let declared = generated.declared.iter();

@@ -8,6 +8,9 @@
 //! | mount | always new | | | |
 //! | cgroup | new on cgroup v2, unless privileged | | | |
 //! | user | join the pod's | - | none | - |
+//!
+//! A container of a pod that has its own network or IPC namespace is never given the node's: the caller has put the
+//! pod's mode in place of the container's (crates/pod, `bundle.rs`).
 
 use std::path::PathBuf;
 

@@ -165,7 +165,8 @@ impl CgroupFacts {
             Version::V1 | Version::Hybrid => Self {
                 version,
                 swap: top.join("memory/memory.memsw.limit_in_bytes").exists(),
-                hugetlb: top.join("hugetlb").is_dir(),
+                // A directory without a mount on it has no groups.
+                hugetlb: top.join("hugetlb/cgroup.procs").exists(),
             },
             Version::V2 => {
                 let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();

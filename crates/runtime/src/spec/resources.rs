@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use oci_spec::runtime::{LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxPids, LinuxResources};
 
 use crate::cgroup::Version;
-use crate::clamp::Warning;
 use crate::config::Resources;
 
 use super::error::shortened;
@@ -16,21 +15,20 @@ use super::{CgroupFacts, Error};
 /// The limits as OCI writes them, without devices and pids.
 ///
 /// # Errors
-/// A limit that is negative, too low or contradictory, and `unified` on a node without cgroup v2.
-pub fn limits(
-    asked: &Resources,
-    cgroup: CgroupFacts,
-    min_memory: u64,
-    warnings: &mut Vec<Warning>,
-) -> Result<LinuxResources, Error> {
+/// A limit that is negative, too low or contradictory, `unified` on a node without cgroup v2, and a limit of huge pages
+/// that nothing would keep. CRI-O does not start on a node without the hugetlb controller; here only those containers do
+/// not that need it.
+pub fn limits(asked: &Resources, cgroup: CgroupFacts, min_memory: u64) -> Result<LinuxResources, Error> {
     let mut resources = LinuxResources::default();
     resources.set_cpu(cpu(asked)?).set_memory(memory(asked, cgroup, min_memory)?);
     if !asked.hugepages.is_empty() {
+        let limits = hugepages(&asked.hugepages)?;
         if cgroup.hugetlb {
-            resources.set_hugepage_limits(Some(hugepages(&asked.hugepages)?));
+            resources.set_hugepage_limits(Some(limits));
         } else if asked.hugepages.iter().any(|(_, limit)| *limit > 0) {
-            // The kubelet always sends a limit of 0 for every page size; only a real wish is worth a word.
-            warnings.push(Warning::NoHugetlb);
+            // The kubelet always sends a limit of 0 for every page size: only more than that is a wish.
+            let needs = "the hugetlb cgroup controller";
+            return Err(Error::Unavailable { what: "a limit of huge pages", needs });
         }
     }
     if !asked.unified.is_empty() {
@@ -44,7 +42,7 @@ pub fn limits(
 /// # Errors
 /// As [`limits`].
 pub fn resources_json(asked: &Resources, cgroup: CgroupFacts, min_memory: u64) -> Result<Vec<u8>, Error> {
-    let limits = limits(asked, cgroup, min_memory, &mut Vec::new())?;
+    let limits = limits(asked, cgroup, min_memory)?;
     serde_json::to_vec(&limits).map_err(|source| Error::Json { what: "resources", source })
 }
 
@@ -229,6 +227,7 @@ mod tests {
             (Resources { cpuset_cpus: "0; rm".into(), ..base.clone() }, V1),
             (Resources { hugepages: vec![("2MiB/..".into(), 1)], ..base.clone() }, V2),
             (Resources { hugepages: vec![("é".into(), 1)], ..base.clone() }, V2),
+            (Resources { hugepages: vec![("2MB".into(), 2 << 20)], ..base.clone() }, V1),
             (Resources { unified: [("memory.high".into(), "1".into())].into(), ..base.clone() }, V1),
             (Resources { unified: [("../cgroup.procs".into(), "1".into())].into(), ..base.clone() }, V2),
         ] {

@@ -5,6 +5,9 @@
 //!      user:role:type:level ─────────────────────────────────────────────────────> process, file
 //! ```
 //!
+//! The same mount label is what volumes get that are to be relabelled (`relabel`), unless the container is super-privileged
+//! (`spc_t`), whom every file serves.
+//!
 //! A file keeps the policy's role and type: options speak of processes, only their user and level reach files.
 //! The category pair keeps pods of the same type apart. It follows from the pod's id, so that it needs no record; the id
 //! is chosen such that no other pod of the node has the same ([`Categories::of`]).
@@ -17,11 +20,19 @@ use ochre_types::SandboxId;
 
 use crate::config::{ContainerSecurity, NamespaceMode, SandboxConfig, SelinuxLabel};
 
+pub(in crate::spec) mod relabel;
+
+pub use relabel::RelabelError;
+
 /// Categories of every policy for containers: `c0` to `c1023`.
 const CATEGORIES: u64 = 1024;
 /// Where the policy's name and its files lie.
 const DIRECTORY: &str = "/etc/selinux";
 const LIMIT: u64 = 64 << 10;
+/// Where the kernel keeps the label of a file.
+const ATTRIBUTE: &str = "security.selinux";
+/// The type that the policy does not confine.
+const SUPER_PRIVILEGED: &str = "spc_t";
 
 /// What the node's policy gives to containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +41,8 @@ pub struct SelinuxPolicy {
     file: SelinuxLabel,
     /// `hostnetwork_disable_selinux`: processes in the node's network are not labelled.
     pub network_of_node: OfNode,
+    /// The extended attribute that volumes are labelled by.
+    pub(in crate::spec) attribute: &'static str,
 }
 
 /// Whether containers that share a namespace with the node are labelled.
@@ -48,6 +61,8 @@ pub struct Labels {
     pub process: Option<String>,
     /// Of its root file system and of mounts made for it.
     pub mount: Option<String>,
+    /// Of volumes that are to be relabelled.
+    pub volume: Option<String>,
 }
 
 impl SelinuxPolicy {
@@ -78,7 +93,8 @@ impl SelinuxPolicy {
                 level: parts.next().unwrap_or_else(|| "s0".to_owned()),
             })
         };
-        Some(Self { process: label("process")?, file: label("file")?, network_of_node })
+        let (process, file) = (label("process")?, label("file")?);
+        Some(Self { process, file, network_of_node, attribute: ATTRIBUTE })
     }
 
     /// The labels of a container. CRI-O's rules: a privileged one has no process label, one with the PID or IPC namespace
@@ -96,17 +112,23 @@ impl SelinuxPolicy {
         let of_node = namespaces.network == NamespaceMode::Node && self.network_of_node == OfNode::Free;
         let asked = [sandbox.selinux.as_ref(), container.selinux.as_ref()];
         let (process, mount) = self.labels(&asked, pod);
-        Labels { process: (!container.privileged && !of_node).then_some(process), mount: Some(mount) }
+        let super_privileged = process.kind == SUPER_PRIVILEGED;
+        let mount = text(&mount);
+        Labels {
+            process: (!container.privileged && !of_node).then(|| text(&process)),
+            volume: (!super_privileged).then(|| mount.clone()),
+            mount: Some(mount),
+        }
     }
 
     /// The label of mounts that all containers of a pod share; `None` with the IPC namespace of the node.
     pub fn of_pod(&self, sandbox: &SandboxConfig, pod: Categories) -> Option<String> {
         let of_node = [sandbox.namespaces.pid, sandbox.namespaces.ipc].contains(&NamespaceMode::Node);
-        (!of_node).then(|| self.labels(&[sandbox.selinux.as_ref()], pod).1)
+        (!of_node).then(|| text(&self.labels(&[sandbox.selinux.as_ref()], pod).1))
     }
 
     /// Process and file label; later options win.
-    fn labels(&self, asked: &[Option<&SelinuxLabel>], pod: Categories) -> (String, String) {
+    fn labels(&self, asked: &[Option<&SelinuxLabel>], pod: Categories) -> (SelinuxLabel, SelinuxLabel) {
         let (mut process, mut file) = (self.process.clone(), self.file.clone());
         let mut level = format!("{}:{pod}", process.level.split(':').next().unwrap_or("s0"));
         for options in asked.iter().flatten() {
@@ -117,7 +139,7 @@ impl SelinuxPolicy {
             replace(&mut level, &options.level);
         }
         (process.level, file.level) = (level.clone(), level);
-        (text(&process), text(&file))
+        (process, file)
     }
 }
 
@@ -166,12 +188,12 @@ impl fmt::Display for Categories {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::spec) mod tests {
     use super::*;
 
     const CONTEXTS: &str = "process = \"system_u:system_r:container_t:s0\"\ncontent = \"x\"\nfile = \"system_u:object_r:container_file_t:s0\"\n";
 
-    fn policy() -> SelinuxPolicy {
+    pub(in crate::spec) fn policy() -> SelinuxPolicy {
         SelinuxPolicy::parse(CONTEXTS, OfNode::Free).unwrap()
     }
 

@@ -356,3 +356,112 @@ fn a_volume_keeps_what_its_mount_holds_back() {
     assert_eq!(options, ["rbind", "rprivate", "ro"], "not writable because somebody else asks");
     drop(tmpfs);
 }
+
+/// A node with SELinux, whose labels are kept in an attribute that every kernel has.
+fn labelled_node(fixture: &mut Fixture) {
+    let mut policy = crate::spec::selinux::tests::policy();
+    policy.attribute = LABEL_ATTRIBUTE;
+    fixture.node.security.selinux = Some(policy);
+}
+
+const LABEL_ATTRIBUTE: &str = "trusted.ochre-label";
+
+fn label_of(path: &Path) -> Option<String> {
+    let mut value = [0; 100];
+    let length = rustix::fs::lgetxattr(path, LABEL_ATTRIBUTE, &mut value).ok()?;
+    Some(String::from_utf8_lossy(&value[..length]).into_owned())
+}
+
+#[test]
+fn a_volume_to_relabel_gets_the_mount_label_of_the_container_and_others_do_not() {
+    let mut fixture = Fixture::new();
+    labelled_node(&mut fixture);
+    let top = fixture.dir.path().to_path_buf();
+    std::fs::create_dir_all(top.join("asked/deep")).unwrap();
+    std::fs::create_dir(top.join("left")).unwrap();
+    let of = |name: &str| volume(top.join(name).to_str().unwrap(), &format!("/{name}"));
+    let relabelled = |name| config::Mount { selinux_relabel: true, ..of(name) };
+    fixture.container.mounts = vec![relabelled("asked"), of("left"), relabelled("missing")];
+    let label = fixture.build().unwrap().spec.linux().as_ref().unwrap().mount_label().clone();
+    assert!(label.as_deref().unwrap().starts_with("system_u:object_r:container_file_t:s0:c"), "{label:?}");
+    for name in ["asked", "asked/deep", "missing"] {
+        assert_eq!(label_of(&top.join(name)), label, "{name}");
+    }
+    assert_eq!(label_of(&top.join("left")), None);
+}
+
+#[test]
+fn nothing_is_relabelled_for_the_super_privileged_the_nodes_own_and_without_selinux() {
+    let type_of =
+        |kind: &str| Some(config::SelinuxLabel { kind: kind.into(), ..config::SelinuxLabel::default() });
+    type Change = fn(&mut Fixture);
+    let cases: [(&str, Change, bool); 4] = [
+        ("confined", |_| {}, true),
+        ("host pid", |fixture| fixture.container.security.namespaces.pid = NamespaceMode::Node, false),
+        ("no policy", |fixture| fixture.node.security.selinux = None, false),
+        (
+            "privileged",
+            |fixture| {
+                fixture.sandbox.privileged = true;
+                fixture.container.security.privileged = true;
+            },
+            true,
+        ),
+    ];
+    for (what, change, labelled) in cases {
+        for (kind, confined) in [("container_t", true), ("spc_t", false)] {
+            let mut fixture = Fixture::new();
+            labelled_node(&mut fixture);
+            change(&mut fixture);
+            fixture.sandbox.selinux = type_of(kind);
+            let source = fixture.dir.path().join("v");
+            std::fs::create_dir(&source).unwrap();
+            let asked = volume(source.to_str().unwrap(), "/v");
+            fixture.container.mounts = vec![config::Mount { selinux_relabel: true, ..asked }];
+            fixture.build().unwrap();
+            assert_eq!(label_of(&source).is_some(), labelled && confined, "{what} {kind}");
+        }
+    }
+}
+
+#[test]
+fn relabelling_the_node_is_refused_before_anything_is_made() {
+    let mut fixture = Fixture::new();
+    labelled_node(&mut fixture);
+    let missing = fixture.dir.path().join("missing");
+    let link = fixture.dir.path().join("link");
+    std::os::unix::fs::symlink("/usr", &link).unwrap();
+    for host_path in ["/usr", "/home/../etc", link.to_str().unwrap()] {
+        let asked = config::Mount { selinux_relabel: true, ..volume(host_path, "/v") };
+        fixture.container.mounts = vec![volume(missing.to_str().unwrap(), "/w"), asked];
+        let refused = fixture.build().unwrap_err();
+        assert!(matches!(&refused, Error::Relabel { path, .. } if path == "/v"), "{host_path}: {refused:?}");
+        assert_eq!(refused.kind(), ochre_types::ErrorKind::InvalidArgument);
+        assert!(!missing.exists());
+    }
+    // The same volume without relabelling is fine.
+    fixture.container.mounts = vec![volume("/usr", "/v")];
+    fixture.build().unwrap();
+}
+
+#[test]
+fn the_try_skip_annotation_counts_where_the_handler_allows_it() {
+    for (value, allowed, skipped) in [("true", true, true), ("true", false, false), ("yes", true, false)] {
+        let mut fixture = Fixture::new();
+        labelled_node(&mut fixture);
+        let source = fixture.dir.path().join("v");
+        std::fs::create_dir_all(source.join("below")).unwrap();
+        let asked = volume(source.to_str().unwrap(), "/v");
+        fixture.container.mounts = vec![config::Mount { selinux_relabel: true, ..asked }];
+        let annotation = "io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel";
+        fixture.sandbox.annotations.insert(annotation.into(), value.into());
+        if allowed {
+            fixture.allowed_annotations.push(annotation.into());
+        }
+        fixture.build().unwrap();
+        let below = source.join("below");
+        rustix::fs::setxattr(&below, LABEL_ATTRIBUTE, b"own", rustix::fs::XattrFlags::empty()).unwrap();
+        fixture.build().unwrap();
+        assert_eq!(label_of(&below).as_deref() == Some("own"), skipped, "{value} {allowed}");
+    }
+}

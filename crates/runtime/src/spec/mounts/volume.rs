@@ -1,7 +1,7 @@
 //! The request's volumes.
 //!
 //! ```text
-//!  check: the request alone ──► find every source ──► judge every volume ──► make missing directories ──► mounts
+//!  check: the request alone ──► find every source ──► judge every volume ──► make missing directories ──► relabel ──► mounts
 //! ```
 //! Nothing is made before every volume has been accepted, so a refused request leaves the node as it was. Of two volumes
 //! at one place the container sees the later one, as if it lay on top; the earlier one is not mounted at all.
@@ -12,13 +12,13 @@ use ochre_sys::rooted::Root;
 use oci_spec::runtime::Mount;
 use rustix::fs::{FileType, OFlags};
 
-use crate::clamp::Warning;
 use crate::config::{self, ContainerConfig, Propagation};
 use crate::namespaces::id_map;
 
 use super::super::error::shortened;
 use super::super::namespaces::mappings;
-use super::super::{ContainerInput, Error, HandlerRules};
+use super::super::selinux::relabel::{self, Relabel, Trust};
+use super::super::{ContainerInput, Error, HandlerRules, allowed, security};
 use super::source::{self, KernelFileSystem, Source, Sources};
 use super::{absolute, mount, options};
 
@@ -119,22 +119,41 @@ fn check_recursive_readonly(features: HandlerRules, volume: &config::Mount, path
 ///
 /// # Errors
 /// Any volume that cannot be mounted as asked.
-pub(super) fn volumes(input: &ContainerInput<'_>, warnings: &mut Vec<Warning>) -> Result<Volumes, Error> {
+pub(super) fn volumes(input: &ContainerInput<'_>) -> Result<Volumes, Error> {
+    let label = security::selinux(input).volume;
+    let relabel = label.as_deref().and_then(|label| relabelling(input, label));
     let sources = Sources::open(&input.node.sources)?;
     let mut accepted: Vec<Accepted<'_>> = Vec::new();
     for (place, volume) in input.container.mounts.iter().enumerate() {
         let one = accept(input, &sources, (place, volume))?;
-        if volume.selinux_relabel && volume.image.is_none() && input.node.security.selinux.is_some() {
-            warnings.push(Warning::NotRelabelled { path: shortened(&volume.host_path) });
+        if relabel.is_some() && to_relabel(volume) {
+            relabel::check(&one.source.path).map_err(|source| not_relabelled(volume, source))?;
         }
         accepted.retain(|earlier| earlier.destination != one.destination);
         accepted.push(one);
     }
     let mut volumes = Volumes::default();
     for one in accepted {
-        volumes.add(one, &sources)?;
+        volumes.add(one, &sources, relabel)?;
     }
     Ok(volumes)
+}
+
+/// The label for volumes, where SELinux is on.
+fn relabelling<'a>(input: &ContainerInput<'_>, label: &'a str) -> Option<Relabel<'a>> {
+    let policy = input.node.security.selinux.as_ref()?;
+    let try_skip = allowed::TRY_SKIP_RELABEL.value(&input.sandbox.annotations, input.allowed_annotations);
+    let trust = if try_skip == Some("true") { Trust::TopDirectory } else { Trust::Nothing };
+    Some(Relabel { attribute: policy.attribute, label, trust })
+}
+
+/// An image's content has the label of its mount.
+fn to_relabel(volume: &config::Mount) -> bool {
+    volume.selinux_relabel && volume.image.is_none()
+}
+
+fn not_relabelled(volume: &config::Mount, source: relabel::RelabelError) -> Error {
+    Error::Relabel { path: shortened(&volume.container_path), source }
 }
 
 fn accept<'a>(
@@ -183,7 +202,12 @@ fn from_image(input: &ContainerInput<'_>, place: usize, volume: &config::Mount) 
 }
 
 impl Volumes {
-    fn add(&mut self, accepted: Accepted<'_>, sources: &Sources<'_>) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        accepted: Accepted<'_>,
+        sources: &Sources<'_>,
+        relabel: Option<Relabel<'_>>,
+    ) -> Result<(), Error> {
         let Accepted { volume, destination, source, options, reach, map_ids } = accepted;
         let source = match source.missing {
             None => source.path,
@@ -193,6 +217,9 @@ impl Volumes {
                 made
             }
         };
+        if let Some(relabel) = relabel.filter(|_| to_relabel(volume)) {
+            relabel.volume(&source).map_err(|source| not_relabelled(volume, source))?;
+        }
         let mut mount = mount(&destination, "bind", &source, options);
         if map_ids && !volume.uid_mappings.is_empty() {
             mount.set_uid_mappings(Some(mappings(&volume.uid_mappings)));
