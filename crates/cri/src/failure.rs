@@ -74,7 +74,11 @@ impl Failure {
             Self::Pod(error) => Some(error),
             Self::Shared(error) => Some(error),
             Self::About { failure, .. } => failure.pod(),
-            Self::Image(_) | Self::Lagged(_) | Self::Stream(_) | Self::Missing { .. } | Self::Invalid { .. } => None,
+            Self::Image(_)
+            | Self::Lagged(_)
+            | Self::Stream(_)
+            | Self::Missing { .. }
+            | Self::Invalid { .. } => None,
         }
     }
 

@@ -19,7 +19,8 @@ use ochre_runtime::config::{
 use ochre_runtime::files;
 use ochre_runtime::spec::{
     self, Built, CgroupFacts, ContainerInput, DEFAULT_MIN_MEMORY, DeviceRules, HandlerRules, HostDevices,
-    ImageVolumes, NamespacePaths, NodeDefaults, PauseInput, SandboxFiles, SecurityDefaults, SourceRules, capabilities, security,
+    ImageVolumes, NamespacePaths, NodeDefaults, PauseInput, SandboxFiles, SecurityDefaults, SourceRules,
+    capabilities, security,
 };
 use ochre_types::{ContainerId, SandboxId};
 use tempfile::TempDir;

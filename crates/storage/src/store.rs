@@ -13,8 +13,8 @@
 //! Nothing is removed because a record file cannot be read. Cleaning up needs the locks; when podman holds one for
 //! longer than a moment, the store opens without cleaning, and podman cleans its own.
 
-use std::os::fd::BorrowedFd;
 use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,6 @@ use std::time::Duration;
 use ochre_sys::user_namespace::UserNamespace;
 use ochre_types::{ImageId, LayerId};
 
-use crate::{Error, IdMaps};
 use crate::anchor::weigh_anchor;
 use crate::disk::containers::{self, ContainerRecord};
 use crate::disk::images::{self, ImageRecord};
@@ -33,6 +32,7 @@ use crate::layer::{discard_layers, forget_layers};
 use crate::overlay::Overlay;
 use crate::overlay::dirs::{Discarded, entries, make_dir, remove_tree};
 use crate::overlay::mount::{self, Access, How};
+use crate::{Error, IdMaps};
 
 /// How long opening waits for the locks that cleaning up needs.
 const CLEANING_PATIENCE: Duration = Duration::from_secs(1);
@@ -140,11 +140,7 @@ impl Store {
     pub fn mount_image(&self, id: &ImageId) -> Result<PathBuf, Error> {
         let layer = self.top_layer(id)?;
         let label = self.layer(&layer)?.map(|layer| layer.mount_label.clone()).unwrap_or_default();
-        self.mount(
-            &layer,
-            How { access: Access::ReadOnly, label: &label, id_map: None },
-            Counting::EveryUser,
-        )
+        self.mount(&layer, How { access: Access::ReadOnly, label: &label, id_map: None }, Counting::EveryUser)
     }
 
     /// Undoes one [`Store::mount_image`]. Fine when nothing is mounted.
@@ -192,12 +188,7 @@ impl Store {
         image.top_layer.clone().ok_or_else(|| Error::ImageWithoutLayers { id: id.clone() })
     }
 
-    pub(crate) fn mount(
-        &self,
-        id: &LayerId,
-        how: How<'_>,
-        counting: Counting,
-    ) -> Result<PathBuf, Error> {
+    pub(crate) fn mount(&self, id: &LayerId, how: How<'_>, counting: Counting) -> Result<PathBuf, Error> {
         let overlay = &self.opened.overlay;
         let dir = overlay.dirs.find(id).ok_or_else(|| Error::LayerNotFound { id: id.clone() })?;
         let target = self.mount_point(id, &dir)?;

@@ -46,7 +46,9 @@ pub fn confine_to(dir: BorrowedFd<'_>) -> io::Result<bool> {
     let version = match abi() {
         Ok(version) if version >= 2 => version,
         Ok(_) => return Ok(false),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => return Ok(false),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => {
+            return Ok(false);
+        }
         Err(error) => return Err(error),
     };
     let mut files = RIGHTS_1 | REFER;
@@ -98,9 +100,8 @@ fn create(ruleset: &Ruleset, version: i64) -> io::Result<OwnedFd> {
         _ => 24,
     };
     // SAFETY: at least `size` bytes of `ruleset` live across the call, which only reads them; flags are 0.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::from_ref(ruleset), size, 0_u32)
-    };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::from_ref(ruleset), size, 0_u32) };
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

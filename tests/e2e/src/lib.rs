@@ -15,9 +15,9 @@ mod pull;
 mod registry;
 mod request;
 pub mod session;
-mod volumes;
 #[cfg(target_arch = "x86_64")]
 pub mod system_calls;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

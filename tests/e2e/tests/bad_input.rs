@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use ochre_cri_api as api;
-use ochre_e2e::{Node, Present, busybox, check_refusal, container, limits, pod, pod_linux, pod_namespaces, security};
+use ochre_e2e::{
+    Node, Present, busybox, check_refusal, container, limits, pod, pod_linux, pod_namespaces, security,
+};
 use tonic::Code;
 
 /// What is wrong, how the good request becomes it, and words of the answer.

@@ -308,6 +308,7 @@ async fn lists_and_inspections_are_those_of_crictl() -> anyhow::Result<()> {
     ] {
         pair.same_words(&["inspect", "-o", "go-template", "--template", template, &running])?;
     }
+    node.remove_pod(&pod).await?;
     pair.finish(110)?;
     node.finish()
 }

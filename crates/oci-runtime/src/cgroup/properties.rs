@@ -2,8 +2,9 @@
 //!
 //! What systemd is not told it resets to its own defaults when it next writes the scope's files: after `daemon-reload`,
 //! as soon as a property changes or any other unit starts in the same slice (systemd 257). So it is told everything it
-//! has a word for, the v2 files that are asked for by name among it. It leaves alone what it has no word for:
-//! `cpu.max.burst`, `hugetlb.*`, `rdma.max`, and limits of single devices.
+//! has a word for, the v2 files that are asked for by name among it. What it has no word for (`cpu.max.burst`, `hugetlb.*`,
+//! `rdma.max`, limits of single devices) is written to the files alone; that `cpu.max.burst` survives was seen, of the
+//! others it is not known.
 
 use ochre_systemd::{OomPolicy, Property};
 
