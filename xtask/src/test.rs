@@ -18,7 +18,7 @@ pub(crate) fn run(root: &Path, quick: bool) -> anyhow::Result<()> {
         None,
     )?;
     let mut tally = Tally::default();
-    let tests = ["test", "--workspace", "--exclude", "ochre-e2e", "--locked"];
+    let tests = ["test", "--workspace", "--exclude", "ochre-e2e", "--locked", "--no-fail-fast"];
     tally.run(build::cargo_command(root).args(tests))?;
     if !quick {
         let programs = build::run(root)?;

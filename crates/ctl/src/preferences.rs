@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use serde_saphyr::options::DuplicateKeyPolicy;
+
 use crate::error::Error;
 use crate::parse::truth;
 
@@ -40,8 +42,10 @@ impl Preferences {
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut out = Self { text: text.to_owned(), ..Self::default() };
-        let tree: serde_json::Value =
-            serde_saphyr::from_str(text).map_err(|error| error.to_string().replace('\n', " "))?;
+        // Of two equal keys the last one counts, as for crictl.
+        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+        let tree: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| error.to_string().replace('\n', " "))?;
         if !tree.is_object() && !tree.is_null() {
             return Err("a list of `key: value` lines is wanted".to_owned());
         }
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_last_of_two_counts_and_anything_unknown_is_named_with_its_line() {
-        assert_eq!(Preferences::parse("timeout: 1\ntimeout: 2\n").map(|file| file.timeout).unwrap_or(2), 2);
+        assert_eq!(Preferences::parse("timeout: 1\ntimeout: 2\n").unwrap().timeout, 2);
         assert!(Preferences::parse("debug: true\nbogus: 1\n").unwrap_err().starts_with("line 2: "));
         assert!(Preferences::parse("[1]").is_err() && Preferences::parse("a: [").is_err());
         assert_eq!(Preferences::parse("").unwrap(), Preferences::default());

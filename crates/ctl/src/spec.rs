@@ -173,7 +173,7 @@ pub(crate) const GLOBAL: &[Flag] = &[
     text("config", &["c"], "The client's configuration file; when the default is missing, crictl.yaml beside the program is tried")
         .or("/etc/crictl.yaml")
         .env("CRI_CONFIG_FILE"),
-    on("debug", &["D"], "Say more about what is done"),
+    on("debug", &["D"], "Accepted as crictl does; there is nothing more to say yet"),
     text("image-endpoint", &["i"], "The socket of the image service (default: that of --runtime-endpoint)")
         .env("IMAGE_SERVICE_ENDPOINT"),
     text("runtime-endpoint", &["r"], "The engine's socket (default: the first of containerd's, CRI-O's and cri-dockerd's that answers)")

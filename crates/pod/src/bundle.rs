@@ -14,6 +14,7 @@ use ochre_runtime::spec::{
 };
 use ochre_sys::atomic::{self, Durability};
 use oci_spec::runtime::{Process, Spec};
+use serde::de::DeserializeOwned;
 
 use crate::container::Container;
 use crate::disk::make_private;
@@ -148,12 +149,12 @@ pub(crate) fn exec_process(
     command: &[String],
     tty: bool,
 ) -> Result<Process, Error> {
-    let spec = read(engine, container)?;
+    let spec: Spec = read(engine, container)?;
     Ok(spec::exec_process(&spec, command, tty)?)
 }
 
 /// The specification a container was made with.
-pub(crate) fn read(engine: &Engine, container: &Container) -> Result<Spec, Error> {
+pub(crate) fn read<T: DeserializeOwned>(engine: &Engine, container: &Container) -> Result<T, Error> {
     let path = engine.bundle(&container.sandbox, &container.id).join(CONFIG);
     let text = std::fs::read(&path).map_err(Error::io("reading", &path))?;
     serde_json::from_slice(&text).map_err(|error| Error::BadRecord { path, reason: error.to_string() })

@@ -169,8 +169,9 @@ impl Pods {
     pub async fn container_details(&self, container: &Arc<Container>) -> Result<serde_json::Value, Error> {
         let (engine, container) = (Arc::clone(&self.engine), Arc::clone(container));
         blocking(container.id.to_string(), move || {
-            // The bundle goes with the pod; a container that outlives it has no specification to show.
-            let spec = crate::bundle::read(&engine, &container).ok();
+            // The bundle goes with the pod; a container that outlives it has no specification to show. As it is written:
+            // sets of the typed one would come out in another order each time.
+            let spec: Option<serde_json::Value> = crate::bundle::read(&engine, &container).ok();
             Ok(serde_json::json!({
                 "sandboxID": container.sandbox.id,
                 "pid": container.state().process().map_or(0, |process| process.pid),

@@ -36,7 +36,7 @@ impl Pair {
         let output = Command::new(program)
             .args(&self.options)
             .args(arguments)
-            .env("TZ", "UTC")
+            .env("TZ", "Europe/Berlin")
             .env_remove("CONTAINER_RUNTIME_ENDPOINT")
             .output()?;
         Ok(output)

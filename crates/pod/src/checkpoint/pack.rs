@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ochre_types::{ContainerId, Timestamp};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor};
+use oci_spec::runtime::Spec;
 use serde_json::json;
 
 use super::archive::{Archive, Kind, Meta};
@@ -98,7 +99,7 @@ fn texts(
     container: &Container,
     deleted: &[String],
 ) -> Result<[(&'static str, Vec<u8>); 4], Error> {
-    let spec = crate::bundle::read(engine, container)?;
+    let spec: Spec = crate::bundle::read(engine, container)?;
     let made = container.made();
     let handler = engine.node.handlers.get(&container.sandbox.handler)?;
     let config = json!({
