@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ochre_types::{ContainerId, Timestamp};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor};
 use oci_spec::runtime::Spec;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor};
 use serde_json::json;
 
 use super::archive::{Archive, Kind, Meta};
