@@ -32,7 +32,17 @@ pub(crate) fn run(
     tally.run(
         namespaces
             .command(&cargo)
-            .args(["test", "-p", "ochre-e2e", "--locked", "--offline", "--", "--test-threads", "1"])
+            .args([
+                "test",
+                "-p",
+                "ochre-e2e",
+                "--locked",
+                "--offline",
+                "--no-fail-fast",
+                "--",
+                "--test-threads",
+                "1",
+            ])
             .args(arguments)
             .current_dir(root)
             .env("OCHRE_PROGRAMS", &programs)

@@ -239,7 +239,7 @@ impl Printer {
         }
         let mut out = Vec::new();
         if self.times && begins {
-            out.extend_from_slice(stamp(entry.time).as_bytes());
+            out.extend_from_slice(stamp(entry.time, &entry.zone).as_bytes());
         }
         out.extend_from_slice(&entry.text);
         out.truncate(self.left);
@@ -253,17 +253,34 @@ impl Printer {
     }
 }
 
-/// Nine digits of the second and the local zone, then a blank.
-fn stamp(time: Timestamp) -> String {
-    let zoned = time.to_zoned(TimeZone::system());
+/// Nine digits of the second and the zone that the log has, then a blank.
+fn stamp(time: Timestamp, zone: &TimeZone) -> String {
+    let zoned = time.to_zoned(zone.clone());
     let zone = zoned.strftime("%:z").to_string();
     let zone = if zone == "+00:00" { "Z" } else { &zone };
     format!("{}{zone} ", zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f"))
 }
 
+/// The zone at the end of an RFC 3339 time; UTC for `Z`.
+fn zone_of(time: &str) -> TimeZone {
+    let offset = || {
+        let (sign, rest) = time.get(time.len().checked_sub(6)?..)?.split_at_checked(1)?;
+        let (hours, minutes) = rest.split_once(':')?;
+        let seconds = hours.parse::<i32>().ok()? * 3600 + minutes.parse::<i32>().ok()? * 60;
+        let seconds = match sign {
+            "+" => seconds,
+            "-" => -seconds,
+            _ => return None,
+        };
+        jiff::tz::Offset::from_seconds(seconds).ok()
+    };
+    offset().map_or(TimeZone::UTC, TimeZone::fixed)
+}
+
 /// One line of a log.
 struct Entry {
     time: Timestamp,
+    zone: TimeZone,
     stderr: bool,
     text: Vec<u8>,
 }
@@ -275,7 +292,8 @@ impl Entry {
             return Self::docker(line);
         }
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let time = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+        let text = std::str::from_utf8(parts.next()?).ok()?;
+        let (time, zone) = (text.parse().ok()?, zone_of(text));
         let stderr = match parts.next()? {
             b"stdout" => false,
             b"stderr" => true,
@@ -286,14 +304,15 @@ impl Entry {
         if tags.split(|byte| *byte == b':').next() == Some(b"P") && text.ends_with(b"\n") {
             text.pop();
         }
-        Some(Self { time, stderr, text })
+        Some(Self { time, zone, stderr, text })
     }
 
     fn docker(line: &[u8]) -> Option<Self> {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
-        let time = value["time"].as_str()?.parse().ok()?;
+        let time = value["time"].as_str()?;
         Some(Self {
-            time,
+            time: time.parse().ok()?,
+            zone: zone_of(time),
             stderr: value["stream"] == "stderr",
             text: value["log"].as_str()?.as_bytes().to_vec(),
         })
@@ -329,7 +348,9 @@ mod tests {
     fn lines_of_both_formats_are_read() {
         let full = Entry::parse(b"2026-01-02T03:04:05.5Z stderr F a b\n").unwrap();
         assert!(full.stderr && full.text == b"a b\n");
-        assert_eq!(stamp(full.time).len(), "2026-01-02T03:04:05.500000000Z ".len());
+        assert_eq!(stamp(full.time, &full.zone), "2026-01-02T03:04:05.500000000Z ");
+        let elsewhere = Entry::parse(b"2026-01-02T03:04:05.5-02:30 stdout F a\n").unwrap();
+        assert_eq!(stamp(elsewhere.time, &elsewhere.zone), "2026-01-02T03:04:05.500000000-02:30 ");
         assert_eq!(Entry::parse(b"2026-01-02T03:04:05Z stdout P:x part\n").unwrap().text, b"part");
         let docker =
             Entry::parse(br#"{"log":"x\n","stream":"stderr","time":"2026-01-02T03:04:05Z"}"#).unwrap();
