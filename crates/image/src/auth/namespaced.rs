@@ -11,9 +11,8 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{AuthError, AuthFiles, Credentials};
+use crate::images::sha256;
 use crate::reference::Reference;
 
 const IN_USE: &str = "in-use";
@@ -57,8 +56,8 @@ impl NamespacedAuth {
         if namespace.is_empty() || namespace.contains(['/', '\0']) {
             return None;
         }
-        let hash = Sha256::digest(reference.repository());
-        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha256(reference.repository().as_bytes());
+        let hash = digest.hex();
         Some(self.0.join(format!("{namespace}-{hash}.json")))
     }
 
